@@ -1,0 +1,1 @@
+"""Reference points that stand beside every trained network."""

@@ -1,0 +1,50 @@
+"""The one way in which the core starts concurrent work."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import anyio
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+DEFAULT_BOUND = 256
+
+
+async def map_bounded(
+    function: Callable[[Item], Awaitable[Result]],
+    items: Sequence[Item],
+    *,
+    bound: int = DEFAULT_BOUND,
+) -> list[Result]:
+    """Apply an async function to every item, at most ``bound`` at a time.
+
+    Results come in the order of the items, whatever the order of completion.  The first error
+    cancels the rest and is raised as it is.
+    """
+    results: list[Result | None] = [None] * len(items)
+    waiting = iter(enumerate(items))
+    errors: list[Exception] = []
+
+    async def work(scope: anyio.CancelScope) -> None:
+        for index, item in waiting:
+            try:
+                results[index] = await function(item)
+            except Exception as error:
+                errors.append(error)
+                scope.cancel()
+                return
+
+    async with anyio.create_task_group() as group:
+        for _ in range(min(bound, len(items))):
+            group.start_soon(work, group.cancel_scope)
+    if errors:
+        raise errors[0]
+    return results  # type: ignore[return-value]
+
+
+async def run_all(*functions: Callable[[], Awaitable[Result]]) -> list[Result]:
+    """Run a few async functions side by side and return their results in order."""
+    return await map_bounded(lambda function: function(), functions)

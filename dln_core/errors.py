@@ -1,0 +1,72 @@
+"""Every error that the project raises on purpose.
+
+Each message says what was wrong, what arrived and what to do.  All constructor arguments have
+defaults, so that an error keeps its type when it is pickled across processes.
+"""
+
+from __future__ import annotations
+
+
+class DLNError(Exception):
+    """Base of all errors of this project; ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+
+class ConfigError(DLNError, ValueError):
+    """A setting is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class DataError(DLNError, ValueError):
+    """A data file is missing, damaged or does not hold what its task needs."""
+
+    exit_code = 2
+
+
+class WeightsError(DLNError):
+    """Model weights could not be obtained or fail their check."""
+
+
+class LLMError(DLNError):
+    """A request to a language model failed for good."""
+
+
+class AuthenticationError(LLMError):
+    """The endpoint refused the key (401 or 403)."""
+
+
+class ContextLengthError(LLMError):
+    """The request is longer than the model's context."""
+
+
+class ScoringError(LLMError):
+    """The endpoint cannot return the log-probs that were asked for."""
+
+
+class TransientError(LLMError):
+    """A failure that may pass: connection, timeout, 408, 409, 429, 5xx or a broken body.
+
+    Attributes:
+        retry_after_s: What the endpoint asked to wait, in seconds; None if it said nothing.
+    """
+
+    def __init__(self, message: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type[TransientError], tuple[str, float | None]]:
+        return type(self), (str(self), self.retry_after_s)
+
+
+class JournalError(DLNError):
+    """An output folder cannot be read or written, or belongs to another driver."""
+
+
+class TrackingError(DLNError):
+    """The tracking store is locked, foreign or out of reach."""
+
+
+class ClusterError(DLNError):
+    """The cluster cannot be reached or cannot place what was asked for."""

@@ -1,0 +1,77 @@
+"""Names of trials: hashes of all that their results depend on, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from dln_core.config import LLMConfig, TrialSettings
+from dln_core.templates import templates_digest
+
+# Raised by hand whenever the same settings would give another result.
+RESULT_VERSION = 1
+
+ID_LENGTH = 16
+
+
+def trial_id(settings: TrialSettings, task_digest: str) -> str:
+    """Name a trial by its result-affecting settings and its data.
+
+    A network that is neither trained nor given random examples does not depend on seed and
+    trainer, so all its seeds are one trial.
+
+    Args:
+        settings: The trial's settings.
+        task_digest: SHA-256 of the task's splits, which stands for the data settings.
+    """
+    content: dict[str, Any] = {
+        "version": RESULT_VERSION,
+        "data": task_digest,
+        "templates": templates_digest(),
+        "task": asdict(settings.task),
+        "network": _network(settings),
+        "llm": _model(settings.llm),
+        "scoring": asdict(settings.scoring),
+    }
+    if settings.network.is_trained:
+        content["trainer"] = asdict(settings.trainer)
+        content["backward_llm"] = _model(settings.backward_llm or settings.llm)
+    if settings.network.is_trained or settings.network.num_shots:
+        content["seed"] = settings.seed
+    return _hash(content)
+
+
+def baseline_id(settings: TrialSettings, task_digest: str) -> str:
+    """Name the reference points of a task, its data and the forward model."""
+    content = {
+        "version": RESULT_VERSION,
+        "data": task_digest,
+        "templates": templates_digest(),
+        "task": asdict(settings.task),
+        "llm": _model(settings.llm),
+        "scoring": asdict(settings.scoring),
+    }
+    return _hash(content)
+
+
+def _network(settings: TrialSettings) -> dict[str, Any]:
+    values = asdict(settings.network)
+    # The exported network counts by its content, not by its path.
+    if values["init"] is not None:
+        with open(values["init"], "rb") as file:
+            values["init"] = hashlib.sha256(file.read()).hexdigest()
+    return values
+
+
+def _model(config: LLMConfig) -> dict[str, Any]:
+    values = asdict(config)
+    kept = ("provider", "model", "revision", "api", "extra", "omit")
+    return {name: values[name] for name in kept}
+
+
+def _hash(content: dict[str, Any]) -> str:
+    canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(canonical).hexdigest()[:ID_LENGTH]

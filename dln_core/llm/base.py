@@ -1,0 +1,103 @@
+"""The one interface to a language model: a request in, a response out.
+
+Engines and the small transports around them (cache, retry, limits) all implement
+``LanguageModel``, so that any of them can stand where another stood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from dln_core.types import Message, Role, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """Ask for one continuation of a conversation whose last turn is the user's.
+
+    Attributes:
+        messages: The conversation so far.
+        max_tokens: Upper bound on the tokens of the continuation.
+        temperature: 0 takes the most probable token every time.
+        seed: Seed of this one sample.
+        stop: Strings that end the continuation; they are not part of it.
+        role: What the call is counted as; the answer does not depend on it.
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    role: Role = Role.forward
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRequest:
+    """Ask for log p(target | messages) of every target, each taken as the whole next turn.
+
+    Attributes:
+        messages: The conversation so far.
+        targets: One or more non-empty texts.
+        role: What the call is counted as; the answer does not depend on it.
+    """
+
+    messages: tuple[Message, ...]
+    targets: tuple[str, ...]
+    role: Role = Role.score
+
+
+Request = GenerateRequest | ScoreRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One text with its token log-probs in nats; no log-probs where the endpoint gives none."""
+
+    text: str
+    token_logprobs: tuple[float, ...] | None = None
+    finish_reason: str = "stop"
+
+    @property
+    def logprob(self) -> float:
+        """Log-probability of the whole text, in nats.
+
+        Raises:
+            ValueError: If the endpoint gave no log-probs.
+        """
+        if self.token_logprobs is None:
+            raise ValueError("this choice has no log-probs; ask with a ScoreRequest")
+        return sum(self.token_logprobs)
+
+    @property
+    def mean_logprob(self) -> float:
+        """Log-probability per token, in nats."""
+        return self.logprob / max(1, len(self.token_logprobs or ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer to a request: one choice for a generation, one a target for a scoring.
+
+    Attributes:
+        choices: In the order of the request's targets.
+        usage: Tokens of the call.
+        paid: Whether this answer was sent for; False if it came from a store.
+    """
+
+    choices: tuple[Choice, ...]
+    usage: Usage
+    paid: bool = True
+
+
+class LanguageModel(Protocol):
+    """Anything that answers requests: an engine, or a transport around one."""
+
+    async def send(self, request: Request) -> Response:
+        """Answer one request.
+
+        Raises:
+            LLMError: If the request failed for good.
+        """
+        ...

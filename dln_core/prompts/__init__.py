@@ -1,0 +1,1 @@
+"""Versioned templates as YAML files; ``dln_core.templates`` reads them."""

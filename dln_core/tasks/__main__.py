@@ -1,0 +1,138 @@
+"""``python -m dln_core.tasks``: list the tasks, show one, fetch their data."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from dln_core.config import DataConfig, TaskConfig
+from dln_core.errors import DataError, DLNError
+from dln_core.tasks.download import fetch
+from dln_core.tasks.registry import files_of, find_card, load_task, task_names
+from dln_core.tasks.sources import Source, data_folder, licence_of, sources
+from dln_core.tasks.task import Task
+
+EXAMPLES_SHOWN = 3
+PIPED_WIDTH = 180
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    chosen = _parser().parse_args(arguments)
+    # Piped output is read by programs, which want each task on a line.
+    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    try:
+        if chosen.command == "list":
+            console.print(_overview(chosen.data_dir))
+        elif chosen.command == "show":
+            _show(console, chosen.name, chosen.data_dir)
+        else:
+            _fetch(console, chosen.names, data_folder(chosen.data_dir))
+    except DLNError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dln_core.tasks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    folder = argparse.ArgumentParser(add_help=False)
+    folder.add_argument(
+        "--data-dir", metavar="FOLDER", help="data folder (default: DLN_DATA_DIR, or the cache)"
+    )
+    commands.add_parser("list", parents=[folder], help="all tasks, their sizes and licences")
+    show = commands.add_parser("show", parents=[folder], help="a task and examples of it")
+    show.add_argument("name")
+    download = commands.add_parser("fetch", parents=[folder], help="download the data of tasks")
+    download.add_argument("names", nargs="+", metavar="NAME", help="a task, or all")
+    return parser
+
+
+def _overview(folder: str | None) -> Table:
+    table = Table(title="Tasks")
+    table.add_column("name", no_wrap=True)
+    for heading in ("kind", "train / dev / test", "labels", "licence"):
+        table.add_column(heading, overflow="fold")
+    for name in task_names():
+        card = find_card(name)
+        licence = licence_of(files_of(name)) or "this project's"
+        try:
+            task = load_task(TaskConfig(name=name), DataConfig(dir=folder))
+        except DataError:
+            sizes, labels = "data absent or damaged", ", ".join(card.labels)
+        else:
+            sizes, labels = _sizes(task), _labels(task)
+        table.add_row(*map(escape, (name, card.kind, sizes, labels, licence)))
+    return table
+
+
+def _sizes(task: Task) -> str:
+    return " / ".join(
+        str(len(split)) for split in (task.splits.train, task.splits.dev, task.splits.test)
+    )
+
+
+def _labels(task: Task) -> str:
+    if not task.labels:
+        return f"free ({task.answer_kind.value})"
+    if task.labels[0] == "(A)":
+        return f"(A) to {task.labels[-1]}"
+    return ", ".join(task.labels)
+
+
+def _show(console: Console, name: str, folder: str | None) -> None:
+    task = load_task(TaskConfig(name=name), DataConfig(dir=folder))
+    facts = {
+        "kind": task.kind,
+        "train / dev / test": _sizes(task),
+        "labels": _labels(task),
+        "licence": task.licence,
+        "source": task.source,
+        "notes": task.notes or "none",
+        "digest": task.digest,
+        "instruction": task.instruction,
+    }
+    table = Table(title=task.name, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for key, value in facts.items():
+        table.add_row(key, escape(value))
+    console.print(table)
+    for split in ("train", "dev", "test"):
+        for example in getattr(task.splits, split)[:EXAMPLES_SHOWN]:
+            text = f"{task.input_name}: {example.input}\n{task.output_name}: {example.target}"
+            console.print(Panel(escape(text), title=f"{split} {escape(example.id)}"))
+
+
+def _fetch(console: Console, names: Sequence[str], folder: Path) -> None:
+    chosen = task_names() if "all" in names else names
+    wanted: dict[str, Source] = {
+        path: sources()[path] for name in chosen for path in files_of(name)
+    }
+    columns = (TextColumn("data"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("data", total=sum(source.bytes for source in wanted.values()))
+
+        async def run() -> int:
+            return await fetch(
+                wanted.values(), folder, on_bytes=lambda count: progress.advance(bar, count)
+            )
+
+        count = anyio.run(run)
+    console.print(f"{count} of {len(wanted)} files downloaded, all verified: {folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""What a task is: its data, how it is presented to a network, and how an answer is judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dln_core.tasks.answers import AnswerKind, judge
+from dln_core.types import Splits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A task as it is trained and tested on.
+
+    Attributes:
+        name: Name on the command line.
+        kind: Family: ``bbh``, ``paper``, ``gsm8k`` or ``generated``.
+        instruction: The initial prompt.
+        input_name: Name of the field that the input is shown in.
+        output_name: Name of the field that the answer is written in.
+        labels: All answers that an example of the task may offer; empty for free text.  The
+            choices of one item are the ``labels`` of its example.
+        splits: The disjoint parts of the data.
+        digest: SHA-256 (hex) over the examples and the answer kind.
+        answer_kind: How answers are read and compared.
+        max_answer_tokens: Tokens that suffice for a direct answer.
+        licence: Licence of the data, as its source states it.
+        source: Where the data comes from.
+        notes: What a user should know of the data.
+    """
+
+    name: str
+    kind: str
+    instruction: str
+    input_name: str
+    output_name: str
+    labels: tuple[str, ...]
+    splits: Splits
+    digest: str
+    answer_kind: AnswerKind
+    max_answer_tokens: int
+    licence: str
+    source: str
+    notes: str
+
+    def judge(self, prediction: str, target: str) -> bool:
+        """Tell whether a model's raw output states the target.
+
+        Args:
+            prediction: The text that the answering layer wrote.
+            target: The example's target.
+        """
+        return judge(self.answer_kind, prediction, target, self.labels)
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether every example offers labels to choose from."""
+        splits = self.splits
+        return all(example.labels for example in (*splits.train, *splits.dev, *splits.test))

@@ -1,0 +1,1 @@
+"""The numerics of variational inference over hidden texts: arrays in, arrays out."""

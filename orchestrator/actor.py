@@ -1,0 +1,136 @@
+"""The Ray actors: one owns one trial, another the reference points of one task.
+
+The driver pulls: each call of ``advance`` does one unit of work, and the next call tells that the
+last one is on disk.  Nothing here imports MLflow or Hydra, which would cost every actor 70 MB.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from dln_core.baselines.run import run_baselines
+from dln_core.config import TrialSettings
+from dln_core.errors import DLNError
+from dln_core.trial import Advance, Services, Trial
+
+Order = tuple[dict[str, Any] | None, bool, MemoryObjectSendStream[Advance]]
+
+
+class TrialActor:
+    """Keeps one trial open between the driver's calls.
+
+    Args:
+        name: Readable name of the trial.
+        epoch: Which start of the trial this actor is; it goes into every event.
+        settings: What the trial depends on.
+        services: How its calls are carried out.
+    """
+
+    def __init__(
+        self, name: str, epoch: int, settings: TrialSettings, services: Services
+    ) -> None:
+        self._name = name
+        self._epoch = epoch
+        self._settings = settings
+        self._services = services
+        self._trial: Trial | None = None
+        self._failure: Exception | None = None
+        self._step = 0
+        self._ended = anyio.Event()
+        self._orders, self._inbox = anyio.create_memory_object_stream[Order](1)
+
+    def __repr__(self) -> str:
+        return f"{self._name} · step {self._step}"
+
+    async def hold(self) -> None:
+        """Open the trial and carry out orders until ``close``; failures reach ``advance``.
+
+        One task enters and leaves the trial, as its task group demands; Ray runs every method
+        call as a task of its own.
+        """
+        try:
+            async with self._inbox, Trial.open(self._settings, self._services) as trial:
+                self._trial = trial
+                await self._carry_out_orders(trial, self._inbox)
+        except Exception as error:  # the trial boundary: handed to whoever waits in advance
+            self._failure = _first_of(error)
+        finally:
+            self._ended.set()
+
+    async def _carry_out_orders(
+        self, trial: Trial, inbox: MemoryObjectReceiveStream[Order]
+    ) -> None:
+        async for state, finish, reply in inbox:
+            async with reply:
+                await reply.send(await trial.advance(state, finish=finish))
+
+    async def advance(self, state_json: str, finish: bool) -> str:
+        """Do the trial's next unit of work.
+
+        Args:
+            state_json: The state of the last one as JSON; ``null`` at the very start.
+            finish: Whether to skip the remaining steps and do the final test.
+
+        Returns:
+            JSON of ``state``, ``event`` (with ``epoch`` and ``time`` in Unix seconds) and ``done``.
+
+        Raises:
+            DLNError: What ended the trial.
+        """
+        reply, answer = anyio.create_memory_object_stream[Advance](1)
+        try:
+            await self._orders.send((json.loads(state_json), finish, reply))
+            async with answer:
+                advance = await answer.receive()
+        except (anyio.BrokenResourceError, anyio.EndOfStream):
+            await self._ended.wait()
+            raise self._failure or DLNError(f"the trial {self._name} was closed") from None
+        self._step = advance.event["step"]
+        event = {**advance.event, "epoch": self._epoch, "time": time.time()}
+        values = {"state": advance.state, "event": event, "done": advance.done}
+        return json.dumps(values, allow_nan=False)
+
+    async def progress(self) -> dict[str, Any]:
+        """Return the live counters of the trial; empty before it is open."""
+        return self._trial.progress() if self._trial else {}
+
+    async def close(self) -> None:
+        """Let ``hold`` leave the trial."""
+        await self._orders.aclose()
+
+
+class BaselineActor:
+    """Computes the reference points of one task, split and model.
+
+    Args:
+        name: Readable name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+    async def run(self, settings: TrialSettings, services: Services) -> list[dict[str, Any]]:
+        """Return a row a reference point, with its predictions.
+
+        Raises:
+            DLNError: If they cannot be computed.
+        """
+        try:
+            return await run_baselines(settings, services)
+        except ExceptionGroup as group:
+            raise _first_of(group) from None
+
+
+def _first_of(error: Exception) -> Exception:
+    """Return the first plain error within nested groups, which Ray could not hand on by type."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,148 @@
+"""The command line: ``python -m orchestrator [key=value …]``.
+
+Settings are checked before Ray or MLflow is imported, so that a mistake is told at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+from hydra._internal.utils import _run_hydra, get_args_parser
+from omegaconf import DictConfig
+
+from dln_core.errors import ConfigError, DLNError, JournalError
+from orchestrator.compose import Composer, opened
+from orchestrator.interrupts import treat_sigterm_as_interrupt
+from orchestrator.journal import Journal
+from orchestrator.plan import Plan, make_plan, write_plan
+
+INTERRUPTED = 130
+# Read when Ray and MLflow are imported.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out a command line and return the exit code.
+
+    Args:
+        arguments: What follows ``python -m orchestrator``.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    treat_sigterm_as_interrupt()
+    try:
+        return _carry_out(arguments)
+    except (DLNError, KeyboardInterrupt) as error:
+        return _report_error(error)
+    except BaseExceptionGroup as group:
+        known = [error for error in _leaves(group) if isinstance(error, DLNError)]
+        interrupts = [error for error in _leaves(group) if isinstance(error, KeyboardInterrupt)]
+        if not (known or interrupts):
+            raise
+        return _report_error((interrupts or known)[0])
+
+
+def _carry_out(arguments: Sequence[str]) -> int:
+    parser = get_args_parser()
+    # Hydra's own call stops at the first flag: `task=triage -m seed=1,2` would be refused.
+    options = parser.parse_intermixed_args(list(arguments))
+    _refuse_unsupported(options)
+    composer = Composer()
+    if options.shell_completion:
+        return _show(composer, parser, options)
+    configs = composer.compose(options.overrides, multirun=options.multirun)
+    if options.help or options.hydra_help or options.cfg or options.info:
+        return _show(composer, parser, options)
+    return _act(make_plan(configs))
+
+
+def _act(plan: Plan) -> int:
+    match plan.run.action:
+        case "plan":
+            from orchestrator.plan_table import print_plan
+
+            print_plan(plan)
+            return _record_plan(plan)
+        case "render":
+            from orchestrator.render import print_requests
+
+            print_requests(plan)
+            return 0
+        case "report":
+            from orchestrator.results import report
+
+            return report(plan)
+        case "sync":
+            from orchestrator.tracking import sync
+
+            return sync(plan)
+        case _:
+            import anyio
+
+            from orchestrator.scheduler import run_plan
+
+            return anyio.run(run_plan, plan)
+
+
+def _record_plan(plan: Plan) -> int:
+    try:
+        with Journal.locked(plan.out_dir):
+            write_plan(plan)
+    except JournalError as error:
+        print(f"note: plan.json was not written: {error}", file=sys.stderr)
+    return 0
+
+
+def _show(composer: Composer, parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Leave ``--help``, ``--cfg``, ``--info`` and shell completion to Hydra."""
+    options.overrides = opened(options.overrides)
+    try:
+        _run_hydra(
+            args=options,
+            args_parser=parser,
+            task_function=_no_task,
+            config_path=str(composer.config_dir),
+            config_name="config",
+        )
+    except ValueError as error:
+        raise ConfigError(f"these flags do not go together: {error}") from error
+    except SystemExit as stop:
+        return ConfigError.exit_code if stop.code else 0
+    return 0
+
+
+def _no_task(_config: DictConfig) -> None:
+    """Stand where Hydra wants a program to run; it only shows things here."""
+
+
+def _refuse_unsupported(options: argparse.Namespace) -> None:
+    for name in ("config_path", "config_name", "config_dir", "experimental_rerun"):
+        if getattr(options, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(
+                f"{flag} is not supported; put files of your own into conf/ or sweeps/ of the "
+                "folder that you work in"
+            )
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _report_error(error: BaseException) -> int:
+    if isinstance(error, DLNError):
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print("interrupted; the same command goes on from here", file=sys.stderr)
+    return INTERRUPTED

@@ -1,0 +1,183 @@
+"""Ray: started on this machine or joined, and the actors placed on it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from dln_core.errors import ClusterError
+from orchestrator.schema import ClusterConfig
+
+CONNECT_TIMEOUT_S = 5.0
+OBJECT_STORE_BYTES = 128 * 1024**2
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+}
+
+
+class ActorLostError(ClusterError):
+    """An actor's process or node died."""
+
+
+class Cluster:
+    """A Ray cluster that this driver is connected to.
+
+    Attributes:
+        dashboard_url: Where the dashboard is; empty if there is none.
+    """
+
+    def __init__(self, config: ClusterConfig, dashboard_url: str) -> None:
+        self._config = config
+        self.dashboard_url = dashboard_url
+        self._remote_classes: dict[type, Any] = {}
+
+    def start_actor(self, actor_class: type, actor_name: str, *args: Any) -> Any:
+        """Place an actor under a readable name; it is never restarted behind our back."""
+        import ray
+
+        if actor_class not in self._remote_classes:
+            self._remote_classes[actor_class] = ray.remote(actor_class)
+        return self._remote_classes[actor_class].options(
+            name=actor_name,
+            num_cpus=self._config.cpus_per_trial,
+            max_restarts=0,
+            max_task_retries=0,
+        ).remote(*args)
+
+    def stop_actor(self, actor: Any) -> None:
+        """End an actor's process at once."""
+        import ray
+
+        ray.kill(actor, no_restart=True)
+
+    def check_placement(self) -> None:
+        """Make sure that one actor fits on some node; otherwise Ray would wait in silence.
+
+        Raises:
+            ClusterError: If no node has the CPUs.
+        """
+        import ray
+
+        sizes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+        largest = max(sizes, default=0.0)
+        if self._config.cpus_per_trial > largest:
+            raise ClusterError(
+                f"cluster.cpus_per_trial={self._config.cpus_per_trial:g} fits on no node: the "
+                f"cluster has {len(sizes)} node(s), the largest with {largest:g} CPUs; lower it or "
+                "add a larger node"
+            )
+
+
+@contextmanager
+def remote_errors() -> Iterator[None]:
+    """Give errors that come back through Ray their own type again.
+
+    Raises:
+        ActorLostError: If the actor's process or node died, or may have.
+    """
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, Exception):
+            raise error.cause from None
+        raise
+    except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError) as error:
+        raise ActorLostError(
+            "the process of the trial's actor was lost (killed, out of memory, or its node went "
+            "away); run the same command again to go on from its last step"
+        ) from error
+
+
+@contextmanager
+def connect(config: ClusterConfig) -> Iterator[Cluster]:
+    """Start Ray on this machine, or join the cluster at ``cluster.address``; leave it at the end.
+
+    Blocks for some seconds, and must run in the main thread: the processes that Ray starts end
+    with the thread that started them.
+
+    Raises:
+        ClusterError: If Ray cannot be started, reached, or cannot place an actor.
+    """
+    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    if config.address is None:
+        _check_machine(config)
+    else:
+        _check_reachable(config.address)
+    import ray
+
+    options = _local_options(config) if config.address is None else {"address": config.address}
+    try:
+        context = ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
+        where = "on this machine" if config.address is None else f"at {config.address}"
+        reason = str(error).strip().partition("\n")[0]
+        raise ClusterError(
+            f"Ray could not be used {where} ({reason}); check cluster.address, or leave it out to "
+            "start Ray here"
+        ) from error
+    try:
+        cluster = Cluster(config, getattr(context, "dashboard_url", "") or "")
+        cluster.check_placement()
+        yield cluster
+    finally:
+        ray.shutdown()
+
+
+def _check_machine(config: ClusterConfig) -> None:
+    num_cpus = os.cpu_count() or 1
+    if config.cpus_per_trial > num_cpus:
+        raise ClusterError(
+            f"cluster.cpus_per_trial={config.cpus_per_trial:g} fits on no node: this machine has "
+            f"{num_cpus} CPUs; lower it, or join a larger cluster with cluster.address"
+        )
+
+
+def _local_options(config: ClusterConfig) -> dict[str, Any]:
+    # Trials mostly wait for the LLM, so Ray may promise more CPUs than the machine has.
+    num_cpus = max(os.cpu_count() or 1, math.ceil(config.max_trials * config.cpus_per_trial))
+    return {
+        "address": "local",
+        "num_cpus": num_cpus,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": True,
+        "dashboard_host": "127.0.0.1",
+        "dashboard_port": free_port(config.dashboard_port),
+    }
+
+
+def free_port(wanted: int) -> int:
+    """Return the wanted loopback port, or any free one if it is taken."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ClusterError("no loopback port is free for the Ray dashboard; end some programs")
+
+
+def _check_reachable(address: str) -> None:
+    # Ray itself would try for a minute and then end the whole process.
+    parts = urlsplit(address if "//" in address else f"//{address}")
+    if parts.hostname is None or parts.port is None:
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise ClusterError(
+            f"cluster.address={address} cannot be reached ({error}); start the cluster there, or "
+            "leave cluster.address out to start Ray on this machine"
+        ) from error

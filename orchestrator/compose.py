@@ -1,0 +1,191 @@
+"""From the command line to typed configurations: Hydra composes, the schema checks.
+
+Below this module there is no ``DictConfig``.  Hydra composes once per combination of config
+groups; axes of plain values are merged into that, since a composition costs tens of milliseconds
+and a large sweep has a thousand trials.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from dln_core.errors import ConfigError
+from dln_core.tasks import task_names
+from orchestrator.config_errors import as_config_errors, unknown_key
+from orchestrator.config_sources import ConfigFolders, find_folders, has_task_file, register_configs
+from orchestrator.schema import RunConfig
+
+HYDRA_VERSION_BASE = "1.3"
+_EXTRA_KEY = re.compile(r"(backward_)?llm\.extra[.=]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """The values of one key; ``by_value`` ones are merged without a new composition."""
+
+    values: list[Override]
+    by_value: bool
+
+
+def opened(arguments: Sequence[str]) -> list[str]:
+    """Let keys below ``llm.extra`` be set without Hydra's plus signs: any name is right there."""
+    return [f"++{text}" if _EXTRA_KEY.match(text) else text for text in arguments]
+
+
+class Composer:
+    """Composes configurations from the shipped folders and those in the working directory.
+
+    Args:
+        folders: Where configuration is read; None looks beside the package and in the working
+            directory.
+
+    Raises:
+        ConfigError: If a file of the folders cannot be read.
+    """
+
+    def __init__(self, folders: ConfigFolders | None = None) -> None:
+        self._folders = find_folders(Path.cwd()) if folders is None else folders
+        register_configs(self._folders)
+
+    @property
+    def config_dir(self) -> Path:
+        """The shipped ``conf`` folder."""
+        return self._folders.conf[0]
+
+    def compose(self, arguments: Sequence[str], *, multirun: bool = False) -> list[RunConfig]:
+        """Compose every point of the sweep that the arguments describe, in the sweep's order.
+
+        Args:
+            arguments: Overrides in Hydra's grammar, e.g. ``seed=1,2``.
+            multirun: Whether several values for a key are a sweep; a sweep file may say so too.
+
+        Raises:
+            ConfigError: If an override is malformed or unknown, or a value is refused.
+        """
+        with self._session():
+            given = _parse(opened(arguments))
+            fixed = [override for override in given if not override.is_sweep_override()]
+            head = _compose([str(override.input_line) for override in fixed])
+            if multirun or head.hydra.mode == RunMode.MULTIRUN:
+                params = head.hydra.sweeper.params or {}
+                swept = _parse([f"{key}={value}" for key, value in params.items()])
+                return list(self._points(fixed, _merge_axes(swept, given)))
+            for override in given:
+                _refuse_several_values(override)
+            return [_typed(head)]
+
+    @contextmanager
+    def _session(self) -> Iterator[None]:
+        conf = str(self.config_dir)
+        with (
+            as_config_errors(),
+            initialize_config_dir(conf, job_name="orchestrator", version_base=HYDRA_VERSION_BASE),
+        ):
+            yield
+
+    def _points(self, fixed: list[Override], overrides: list[Override]) -> Iterator[RunConfig]:
+        axes = [self._axis(override) for override in overrides if override not in fixed]
+        lines = [str(override.input_line) for override in fixed]
+        bases: dict[tuple[str, ...], DictConfig] = {}
+        for point in itertools.product(*(axis.values for axis in axes)):
+            parts = list(zip(axes, point, strict=True))
+            chosen = tuple(str(value.input_line) for axis, value in parts if not axis.by_value)
+            if chosen not in bases:
+                bases[chosen] = _compose([*lines, *chosen])
+            for value in (value for axis, value in parts if axis.by_value):
+                # Every point sets every by-value axis, so that nothing of the last point stays.
+                OmegaConf.update(bases[chosen], value.key_or_group, value.value())
+            yield _typed(bases[chosen])
+
+    def _axis(self, override: Override) -> _Axis:
+        key = override.get_key_element()
+        if override.is_hydra_override() or override.key_or_group == "sweep":
+            raise ConfigError(f"{override.input_line} cannot be swept over; give one value")
+        if not override.is_sweep_override():
+            options = [override.get_value_element_as_str()]
+        elif override.is_discrete_sweep():
+            options = list(override.sweep_string_iterator())
+        else:
+            raise ConfigError(
+                f"{override.input_line} is an interval; list its values, e.g. {key}=0.1,0.2"
+            )
+        if key == "task" and self._are_catalogue_tasks(options):
+            return _Axis(_parse([f"task.name={name}" for name in options]), by_value=True)
+        values = _parse([f"{key}={option}" for option in options])
+        # Tables are merged key by key, so those of two points would mix.
+        is_plain = override.type is OverrideType.CHANGE and not _is_group(override.key_or_group)
+        has_tables = any(isinstance(value.value(), dict) for value in values)
+        return _Axis(values, by_value=is_plain and not has_tables)
+
+    def _are_catalogue_tasks(self, names: list[str]) -> bool:
+        """Whether each option does no more than name a task, as a file of the user's could."""
+        known = task_names()
+        return all(name in known and not has_task_file(self._folders, name) for name in names)
+
+
+def _parse(lines: Sequence[str]) -> list[Override]:
+    loader = GlobalHydra.instance().config_loader()
+    return OverridesParser.create(config_loader=loader).parse_overrides(list(lines))
+
+
+def _compose(lines: list[str]) -> DictConfig:
+    try:
+        return compose("config", overrides=lines, return_hydra_config=True)
+    except AssertionError as error:
+        # OmegaConf asserts when a key lies below a group that is null.
+        null_keys = [
+            line for line in lines if line.startswith(("backward_llm.", "backward_limits."))
+        ]
+        if not null_keys:
+            raise
+        group = null_keys[0].split(".")[0]
+        raise ConfigError(
+            f"{null_keys[0]} changes {group}, which is not set; choose one first, "
+            f"e.g. {group}={'openai' if group == 'backward_llm' else 'default'}"
+        ) from error
+
+
+def _typed(config: DictConfig) -> RunConfig:
+    with open_dict(config):
+        config.pop("hydra", None)
+    try:
+        typed = OmegaConf.to_object(config)
+    except AttributeError as error:
+        # What `+key=value` added is found to have no place only when the dataclasses are made.
+        raise ConfigError(unknown_key(str(error).split("'")[-2])) from error
+    if not isinstance(typed, RunConfig):
+        raise TypeError(f"the configuration became a {type(typed).__name__}, not a RunConfig")
+    return typed
+
+
+def _merge_axes(swept: list[Override], given: list[Override]) -> list[Override]:
+    """Put the given overrides in the place of the sweep's own axes of the same keys."""
+    merged: dict[tuple[str, str | None], Override] = {}
+    for override in (*swept, *given):
+        merged[override.key_or_group, override.package] = override
+    return list(merged.values())
+
+
+def _is_group(key: str) -> bool:
+    loader = GlobalHydra.instance().config_loader()
+    return bool(loader.get_group_options(key))
+
+
+def _refuse_several_values(override: Override) -> None:
+    if override.is_sweep_override():
+        raise ConfigError(
+            f"{override.input_line} gives several values; add -m to run a sweep over them, "
+            f"or quote the value if it is one text that holds a comma"
+        )

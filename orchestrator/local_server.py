@@ -1,0 +1,160 @@
+"""The local model's server: a child process on loopback for as long as a sweep runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import aiohttp
+import anyio
+from anyio.abc import ByteReceiveStream, Process
+from anyio.streams.text import TextReceiveStream
+
+from dln_core.config import LLMConfig, TrialSettings
+from dln_core.errors import LLMError
+
+HEALTH_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 5.0
+TAIL_CHARS = 2000
+
+_SERVING = re.compile(r"serving .+ at (http://\S+/v1)")
+
+# The kernel ends the server with its parent, even when the parent is killed outright.
+_DIE_WITH_PARENT = (
+    "import ctypes, os, signal, sys; "
+    "ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+
+
+def served_models(settings: Iterable[TrialSettings]) -> list[str]:
+    """Return the local models that need a server, each once."""
+    llms = [llm for each in settings for llm in (each.llm, each.backward_llm) if llm is not None]
+    return list(dict.fromkeys(llm.model for llm in llms if _needs_server(llm)))
+
+
+def with_addresses(settings: TrialSettings, addresses: dict[str, str]) -> TrialSettings:
+    """Return settings that name the servers of their local models."""
+    backward = settings.backward_llm
+    return replace(
+        settings,
+        llm=_addressed(settings.llm, addresses),
+        backward_llm=None if backward is None else _addressed(backward, addresses),
+    )
+
+
+def _needs_server(llm: LLMConfig) -> bool:
+    return llm.provider == "local" and llm.base_url is None
+
+
+def _addressed(llm: LLMConfig, addresses: dict[str, str]) -> LLMConfig:
+    return replace(llm, base_url=addresses[llm.model]) if _needs_server(llm) else llm
+
+
+@asynccontextmanager
+async def serve(models: list[str]) -> AsyncIterator[dict[str, str]]:
+    """Serve local models and yield their addresses by model; stop the servers at the end.
+
+    What a server says while it gets ready (the first download takes minutes) goes to the terminal.
+
+    Raises:
+        LLMError: If a server does not come up.
+    """
+    addresses: dict[str, str] = {}
+    servers: list[_Server] = []
+    async with anyio.create_task_group() as tasks:
+        try:
+            for model in models:
+                server = _Server(model, await _start(model))
+                servers.append(server)
+                tasks.start_soon(server.follow_errors)
+                addresses[model] = await server.address()
+            yield addresses
+        finally:
+            with anyio.CancelScope(shield=True):
+                for server in servers:
+                    await server.stop()
+            tasks.cancel_scope.cancel()
+
+
+async def _start(model: str) -> Process:
+    command = ["-m", "dln_core.llm.local", "serve", model, "--port", "0"]
+    if sys.platform == "linux":
+        command = ["-c", _DIE_WITH_PARENT, *command]
+    # A session of its own: Ctrl-C reaches the driver alone, which stops the server at the end.
+    return await anyio.open_process(
+        [sys.executable, *command], stdin=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+class _Server:
+    """One running server."""
+
+    def __init__(self, model: str, process: Process) -> None:
+        self._model = model
+        self._process = process
+        self._tail: deque[str] = deque(maxlen=TAIL_CHARS)
+        self._is_up = False
+
+    async def follow_errors(self) -> None:
+        """Pass on what the server says until it is up, and remember the last of it."""
+        async for text in TextReceiveStream(_stream(self._process.stderr), errors="replace"):
+            self._tail.extend(text)
+            if not self._is_up:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+
+    async def address(self) -> str:
+        """Wait until the server answers and return its address with its ``/v1``."""
+        said = ""
+        async for text in TextReceiveStream(_stream(self._process.stdout), errors="replace"):
+            said += text
+            match = _SERVING.search(said)
+            if match:
+                await self._wait_for_health(match.group(1).removesuffix("/v1"))
+                self._is_up = True
+                return match.group(1)
+        raise LLMError(await self._why_not(f"exit code {await self._process.wait()}"))
+
+    async def _wait_for_health(self, root: str) -> None:
+        with anyio.move_on_after(HEALTH_TIMEOUT_S):
+            async with aiohttp.ClientSession(trust_env=False) as session:
+                while self._process.returncode is None:
+                    try:
+                        async with session.get(f"{root}/health") as response:
+                            if response.status == 200:
+                                return
+                    except aiohttp.ClientError:
+                        pass
+                    await anyio.sleep(0.1)
+        raise LLMError(await self._why_not(f"{root}/health did not answer"))
+
+    async def _why_not(self, reason: str) -> str:
+        await anyio.sleep(0.1)  # lets the last words arrive
+        lines = "".join(self._tail).strip().splitlines()
+        last = f", its last words: {lines[-1].strip()}" if lines else ""
+        return (
+            f"the server of the local model {self._model} did not start ({reason}{last}); try "
+            f"`python -m dln_core.llm.local pull {self._model}`, or choose another llm"
+        )
+
+    async def stop(self) -> None:
+        """End the process, gently first."""
+        if self._process.returncode is None:
+            self._process.terminate()
+            with anyio.move_on_after(STOP_TIMEOUT_S):
+                await self._process.wait()
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.aclose()
+
+
+def _stream(stream: ByteReceiveStream | None) -> ByteReceiveStream:
+    if stream is None:
+        raise LLMError("the local model's server was started without pipes; this is a bug")
+    return stream

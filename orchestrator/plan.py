@@ -1,0 +1,215 @@
+"""The plan of a run: every trial once, in order, with its identity; and ``plan.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dln_core.config import DataConfig, TaskConfig, TrialSettings
+from dln_core.errors import ConfigError
+from dln_core.identity import trial_id
+from dln_core.tasks import Task, load_task
+from orchestrator.estimate import (
+    Estimate,
+    TaskSize,
+    estimate_baselines,
+    estimate_trial,
+    measure,
+    sum_estimates,
+)
+from orchestrator.files import journal_errors, write_atomic
+from orchestrator.naming import Value, name_sweep, name_trial, varying_settings
+from orchestrator.schema import RunConfig
+from orchestrator.tracking_check import without_password
+
+PLAN_FILE = "plan.json"
+_TRIAL_FIELDS = tuple(field.name for field in dataclasses.fields(TrialSettings))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTrial:
+    """One trial of a plan.
+
+    Attributes:
+        trial_id: Identity by everything that the result depends on.
+        name: Readable name, e.g. ``navigate dln2 13``.
+        settings: What the result depends on.
+        varying: The settings that differ over the sweep beside task, network and seed.
+        estimate: What the trial is expected to cost.
+    """
+
+    trial_id: str
+    name: str
+    settings: TrialSettings
+    varying: dict[str, Value]
+    estimate: Estimate = Estimate()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All trials of a run.
+
+    Attributes:
+        sweep: Name of the sweep, or of its tasks and networks.
+        out_dir: Where the run is recorded.
+        trials: In the order of the sweep; a trial that occurs twice stands at its first place.
+        run: The settings that hold for the whole run.
+        digests: Digest of the task's data by trial id.
+        estimate: What the whole run is expected to cost, with its reference points.
+    """
+
+    sweep: str
+    out_dir: Path
+    trials: tuple[PlannedTrial, ...]
+    run: RunConfig
+    digests: dict[str, str] = field(default_factory=dict)
+    estimate: Estimate = Estimate()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``plan.json`` holds."""
+        return {
+            "sweep": self.sweep,
+            "trials": [_trial_to_dict(trial, self.digests) for trial in self.trials],
+            "estimate": self.estimate.to_dict(),
+        }
+
+
+def make_plan(configs: Sequence[RunConfig]) -> Plan:
+    """Plan the trials that the configurations describe.
+
+    Args:
+        configs: The points of the sweep in its order, at least one.
+
+    Raises:
+        ConfigError: If there is no configuration, a run-wide setting differs between them, or
+            settings do not fit a task.
+        DataError: If the data of a task is missing or damaged.
+    """
+    if not configs:
+        raise ConfigError("the sweep has no trial; give every key that it varies a value")
+    _check_run_wide(configs)
+    # It brings the HTTP client along, which mistakes found before this point need not pay for.
+    from dln_core.trial import check_settings
+
+    catalogue = _Catalogue()
+    settings: dict[str, TrialSettings] = {}
+    for config in configs:
+        point = _trial_settings(config)
+        check_settings(point, catalogue.task(point))
+        settings.setdefault(trial_id(point, catalogue.task(point).digest), point)
+    varying = varying_settings(list(settings.values()))
+    trials = tuple(
+        PlannedTrial(
+            trial_id=key,
+            name=name_trial(point, columns),
+            settings=point,
+            varying=columns,
+            estimate=estimate_trial(point, catalogue.size(point)),
+        )
+        for (key, point), columns in zip(settings.items(), varying, strict=True)
+    )
+    name = configs[0].sweep or name_sweep(list(settings.values()))
+    return Plan(
+        sweep=name,
+        out_dir=Path(configs[0].out_dir or Path("runs") / name),
+        trials=trials,
+        run=configs[0],
+        digests={trial.trial_id: catalogue.task(trial.settings).digest for trial in trials},
+        estimate=_total(trials, configs[0], catalogue),
+    )
+
+
+def write_plan(plan: Plan) -> Path:
+    """Write ``plan.json`` into the run's folder, whole or not at all, and return its path.
+
+    Raises:
+        JournalError: If the folder cannot be written.
+    """
+    path = plan.out_dir / PLAN_FILE
+    with journal_errors(plan.out_dir):
+        plan.out_dir.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, orjson.dumps(plan.to_dict(), option=orjson.OPT_INDENT_2).decode() + "\n")
+    return path
+
+
+class _Catalogue:
+    """The tasks of a plan, each loaded and measured once."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, tuple[Task, TaskSize]] = {}
+
+    def task(self, settings: TrialSettings) -> Task:
+        return self._find(settings.task, settings.data)[0]
+
+    def size(self, settings: TrialSettings) -> TaskSize:
+        return self._find(settings.task, settings.data)[1]
+
+    def _find(self, task: TaskConfig, data: DataConfig) -> tuple[Task, TaskSize]:
+        key = repr((task, data))
+        if key not in self._tasks:
+            loaded = load_task(task, data)
+            self._tasks[key] = (loaded, measure(loaded))
+        return self._tasks[key]
+
+
+def _check_run_wide(configs: Sequence[RunConfig]) -> None:
+    first = configs[0]
+    for entry in dataclasses.fields(RunConfig):
+        if entry.name in _TRIAL_FIELDS:
+            continue
+        values = [getattr(config, entry.name) for config in configs]
+        if any(value != getattr(first, entry.name) for value in values):
+            raise ConfigError(
+                f"{entry.name} differs between trials, but holds for a whole run; "
+                "give it one value, or start one run for each"
+            )
+
+
+def _trial_settings(config: RunConfig) -> TrialSettings:
+    values = {name: getattr(config, name) for name in _TRIAL_FIELDS}
+    settings = TrialSettings(**values)
+    # An actor may work in another folder than the driver.
+    settings.data = dataclasses.replace(config.data, dir=_absolute(config.data.dir))
+    settings.network = dataclasses.replace(config.network, init=_absolute(config.network.init))
+    return settings
+
+
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).expanduser().resolve()) if path else None
+
+
+def _total(trials: Sequence[PlannedTrial], run: RunConfig, catalogue: _Catalogue) -> Estimate:
+    parts = [trial.estimate for trial in trials]
+    measured: dict[str, Estimate] = {}
+    for trial in trials:
+        settings = trial.settings
+        key = repr((settings.task, settings.data, settings.llm))
+        measured.setdefault(key, estimate_baselines(settings, catalogue.size(settings)))
+    return sum_estimates([*parts, *measured.values()], run)
+
+
+def _trial_to_dict(trial: PlannedTrial, digests: dict[str, str]) -> dict[str, Any]:
+    settings = trial.settings
+    return {
+        "trial_id": trial.trial_id,
+        "name": trial.name,
+        "task": settings.task.name,
+        "network": settings.network.name,
+        "seed": settings.seed,
+        "varying": trial.varying,
+        "task_digest": digests.get(trial.trial_id),
+        "estimate": trial.estimate.to_dict(),
+        "settings": _without_passwords(dataclasses.asdict(settings)),
+    }
+
+
+def _without_passwords(settings: dict[str, Any]) -> dict[str, Any]:
+    for key in ("llm", "backward_llm"):
+        if settings[key] and settings[key]["base_url"]:
+            settings[key]["base_url"] = without_password(settings[key]["base_url"])
+    return settings

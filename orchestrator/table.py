@@ -1,0 +1,64 @@
+"""The table at the end of a sweep: what training changed, and what is not significant."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from orchestrator.plan import PlannedTrial
+from orchestrator.results import Comparison, SweepResults
+from orchestrator.summary import TrialSummary
+
+SIGNIFICANCE = 0.05
+REFERENCES = ("initial_calibrated", "few_shot", "majority")
+HEADINGS = (
+    "trial", "status", "dev", "test before", "test after", "gain", "p (exact, paired)",
+    "calibrated", "few-shot", "majority",
+)  # fmt: skip
+
+
+def result_cells(results: SweepResults) -> list[tuple[str, ...]]:
+    """Return the cells of the table under ``HEADINGS``, a row a trial in plan order."""
+    return [
+        _cells(trial, results.summaries[trial.trial_id], results.comparisons[trial.trial_id])
+        for trial in results.trials
+    ]
+
+
+def result_table(results: SweepResults) -> Table:
+    """Lay the cells out for a terminal."""
+    table = Table(title="Test accuracy with 95 % intervals, each trial tested once", title_justify="left")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == "trial" else "right")
+    for cells in result_cells(results):
+        table.add_row(*cells)
+    return table
+
+
+def _cells(trial: PlannedTrial, summary: TrialSummary, comparison: Comparison) -> tuple[str, ...]:
+    is_trained = trial.settings.network.is_trained
+    before = comparison.before if is_trained else None
+    after, test = _percent(None), summary.test
+    if test is not None:
+        after = f"{_percent(test['accuracy'])} [{_percent(test['low'])}, {_percent(test['high'])}]"
+    gain = None if test is None or before is None else test["accuracy"] - before
+    return (
+        trial.name,
+        summary.status if summary.stopped is None else f"{summary.status} ({summary.stopped})",
+        _percent(summary.dev_accuracy),
+        _percent(before),
+        after,
+        "-" if gain is None else f"{100 * gain:+.1f}",
+        _p_value(comparison.p_value) if is_trained else "-",
+        *(_percent(comparison.references.get(name)) for name in REFERENCES),
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _p_value(p_value: float | None) -> str:
+    if p_value is None:
+        return "-"
+    verdict = "" if p_value < SIGNIFICANCE else " not significant"
+    return f"{p_value:.2g}{verdict}"
