@@ -1,0 +1,1 @@
+"""Deep Language Networks: layers of language model calls whose parameters are prompts."""

@@ -17,6 +17,7 @@ from dln_core.baselines.run import run_baselines
 from dln_core.config import TrialSettings
 from dln_core.errors import DLNError
 from dln_core.trial import Advance, Services, Trial
+from orchestrator.groups import first_of
 
 Order = tuple[dict[str, Any] | None, bool, MemoryObjectSendStream[Advance]]
 
@@ -31,9 +32,7 @@ class TrialActor:
         services: How its calls are carried out.
     """
 
-    def __init__(
-        self, name: str, epoch: int, settings: TrialSettings, services: Services
-    ) -> None:
+    def __init__(self, name: str, epoch: int, settings: TrialSettings, services: Services) -> None:
         self._name = name
         self._epoch = epoch
         self._settings = settings
@@ -58,7 +57,7 @@ class TrialActor:
                 self._trial = trial
                 await self._carry_out_orders(trial, self._inbox)
         except Exception as error:  # the trial boundary: handed to whoever waits in advance
-            self._failure = _first_of(error)
+            self._failure = first_of(error)
         finally:
             self._ended.set()
 
@@ -126,11 +125,4 @@ class BaselineActor:
         try:
             return await run_baselines(settings, services)
         except ExceptionGroup as group:
-            raise _first_of(group) from None
-
-
-def _first_of(error: Exception) -> Exception:
-    """Return the first plain error within nested groups, which Ray could not hand on by type."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
+            raise first_of(group) from None

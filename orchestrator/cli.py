@@ -96,7 +96,7 @@ def _record_plan(plan: Plan) -> int:
         with Journal.locked(plan.out_dir):
             write_plan(plan)
     except JournalError as error:
-        print(f"note: plan.json was not written: {error}", file=sys.stderr)
+        _say(f"note: plan.json was not written: {error}")
     return 0
 
 
@@ -142,7 +142,11 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 def _report_error(error: BaseException) -> int:
     if isinstance(error, DLNError):
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return error.exit_code
-    print("interrupted; the same command goes on from here", file=sys.stderr)
+    _say("interrupted; the same command goes on from here")
     return INTERRUPTED
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from dln_core.errors import ClusterError
+from dln_core.errors import ClusterError, DLNError
+from orchestrator.interrupts import treat_sigterm_as_interrupt
 from orchestrator.schema import ClusterConfig
 
 CONNECT_TIMEOUT_S = 5.0
@@ -46,12 +47,16 @@ class Cluster:
 
         if actor_class not in self._remote_classes:
             self._remote_classes[actor_class] = ray.remote(actor_class)
-        return self._remote_classes[actor_class].options(
-            name=actor_name,
-            num_cpus=self._config.cpus_per_trial,
-            max_restarts=0,
-            max_task_retries=0,
-        ).remote(*args)
+        return (
+            self._remote_classes[actor_class]
+            .options(
+                name=actor_name,
+                num_cpus=self._config.cpus_per_trial,
+                max_restarts=0,
+                max_task_retries=0,
+            )
+            .remote(*args)
+        )
 
     def stop_actor(self, actor: Any) -> None:
         """End an actor's process at once."""
@@ -67,7 +72,8 @@ class Cluster:
         """
         import ray
 
-        sizes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        sizes = [node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]]
         largest = max(sizes, default=0.0)
         if self._config.cpus_per_trial > largest:
             raise ClusterError(
@@ -89,9 +95,11 @@ def remote_errors() -> Iterator[None]:
     try:
         yield
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, Exception):
-            raise error.cause from None
-        raise
+        if not isinstance(error.cause, Exception):
+            raise
+        if not isinstance(error.cause, DLNError):
+            error.cause.add_note(error.traceback_str)
+        raise error.cause from None
     except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError) as error:
         raise ActorLostError(
             "the process of the trial's actor was lost (killed, out of memory, or its node went "
@@ -126,6 +134,8 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
             f"Ray could not be used {where} ({reason}); check cluster.address, or leave it out to "
             "start Ray here"
         ) from error
+    finally:
+        treat_sigterm_as_interrupt()
     try:
         cluster = Cluster(config, getattr(context, "dashboard_url", "") or "")
         cluster.check_placement()

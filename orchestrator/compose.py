@@ -24,7 +24,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from dln_core.errors import ConfigError
 from dln_core.tasks import task_names
 from orchestrator.config_errors import as_config_errors, unknown_key
-from orchestrator.config_sources import ConfigFolders, find_folders, has_task_file, register_configs
+from orchestrator.config_sources import (
+    ConfigFolders,
+    UserConfigFolders,
+    find_folders,
+    has_task_file,
+    register_configs,
+)
 from orchestrator.schema import RunConfig
 
 HYDRA_VERSION_BASE = "1.3"
@@ -88,6 +94,7 @@ class Composer:
 
     @contextmanager
     def _session(self) -> Iterator[None]:
+        UserConfigFolders.paths = self._folders.conf[1:]
         conf = str(self.config_dir)
         with (
             as_config_errors(),

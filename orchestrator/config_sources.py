@@ -61,7 +61,6 @@ def register_configs(folders: ConfigFolders) -> None:
     for group, mirror in MIRRORED_GROUPS.items():
         for name, node in _yaml_files(tuple(folder / group for folder in folders.conf)):
             store.store(group=mirror, name=name, node=node)
-    UserConfigFolders.paths = folders.conf[1:]
     Plugins.instance().register(UserConfigFolders)
 
 

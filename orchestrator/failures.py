@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dln_core.errors import (
     AuthenticationError,
     ConfigError,
@@ -10,6 +12,7 @@ from dln_core.errors import (
     ScoringError,
     WeightsError,
 )
+from orchestrator.plan import PlannedTrial
 
 MAX_RETRIES = 1
 FAILURES_TO_STOP = 3
@@ -50,9 +53,12 @@ class EndpointWatch:
         self._num_failures = 0
         self.verdict: str | None = None
 
-    def answered(self) -> None:
+    def moved(self, trial: PlannedTrial, phase: str) -> None:
+        """Ignore phases: only steps tell of the endpoint."""
+
+    def recorded(self, trial: PlannedTrial, event: dict[str, Any], num_events: int) -> None:
         """Note that a trial has done a step."""
-        self._has_answered = True
+        self._has_answered = self._has_answered or event["kind"] != "failed"
 
     def failed(self, error: Exception) -> None:
         """Note the failure of a trial; ``verdict`` holds the sentence once it is enough."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import aiohttp
@@ -74,6 +74,7 @@ async def serve(models: list[str]) -> AsyncIterator[dict[str, str]]:
                 servers.append(server)
                 tasks.start_soon(server.follow_errors)
                 addresses[model] = await server.address()
+                tasks.start_soon(server.drain_output)
             yield addresses
         finally:
             with anyio.CancelScope(shield=True):
@@ -121,16 +122,19 @@ class _Server:
                 return match.group(1)
         raise LLMError(await self._why_not(f"exit code {await self._process.wait()}"))
 
+    async def drain_output(self) -> None:
+        """Take what else the server writes, which would stop it once the pipe is full."""
+        async for _ in _stream(self._process.stdout):
+            pass
+
     async def _wait_for_health(self, root: str) -> None:
         with anyio.move_on_after(HEALTH_TIMEOUT_S):
             async with aiohttp.ClientSession(trust_env=False) as session:
                 while self._process.returncode is None:
-                    try:
+                    with suppress(aiohttp.ClientError):  # not up yet
                         async with session.get(f"{root}/health") as response:
                             if response.status == 200:
                                 return
-                    except aiohttp.ClientError:
-                        pass
                     await anyio.sleep(0.1)
         raise LLMError(await self._why_not(f"{root}/health did not answer"))
 

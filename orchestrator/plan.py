@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from dln_core.config import DataConfig, TaskConfig, TrialSettings
+from dln_core.config import DataConfig, TaskConfig, TrialSettings, require
 from dln_core.errors import ConfigError
 from dln_core.identity import trial_id
 from dln_core.tasks import Task, load_task
-from orchestrator.estimate import (
-    Estimate,
-    TaskSize,
-    estimate_baselines,
-    estimate_trial,
-    measure,
-    sum_estimates,
-)
+from orchestrator.call_costs import TaskSize, measure
+from orchestrator.estimate import Estimate, estimate_baselines, estimate_trial, sum_estimates
 from orchestrator.files import journal_errors, write_atomic
 from orchestrator.naming import Value, name_sweep, name_trial, varying_settings
 from orchestrator.schema import RunConfig
@@ -47,7 +41,7 @@ class PlannedTrial:
     name: str
     settings: TrialSettings
     varying: dict[str, Value]
-    estimate: Estimate = Estimate()
+    estimate: Estimate = field(default_factory=Estimate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +62,7 @@ class Plan:
     trials: tuple[PlannedTrial, ...]
     run: RunConfig
     digests: dict[str, str] = field(default_factory=dict)
-    estimate: Estimate = Estimate()
+    estimate: Estimate = field(default_factory=Estimate)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``plan.json`` holds."""
@@ -93,15 +87,12 @@ def make_plan(configs: Sequence[RunConfig]) -> Plan:
     if not configs:
         raise ConfigError("the sweep has no trial; give every key that it varies a value")
     _check_run_wide(configs)
-    # It brings the HTTP client along, which mistakes found before this point need not pay for.
-    from dln_core.trial import check_settings
-
     catalogue = _Catalogue()
+    points = [_trial_settings(config) for config in configs]
     settings: dict[str, TrialSettings] = {}
-    for config in configs:
-        point = _trial_settings(config)
-        check_settings(point, catalogue.task(point))
+    for point in points:
         settings.setdefault(trial_id(point, catalogue.task(point).digest), point)
+    _check_fit(settings.values(), catalogue)
     varying = varying_settings(list(settings.values()))
     trials = tuple(
         PlannedTrial(
@@ -170,12 +161,25 @@ def _check_run_wide(configs: Sequence[RunConfig]) -> None:
             )
 
 
+def _check_fit(points: Iterable[TrialSettings], catalogue: _Catalogue) -> None:
+    # It brings the HTTP client along, which mistakes found before this point need not pay for.
+    from dln_core.trial import check_settings
+
+    for point in points:
+        check_settings(point, catalogue.task(point))
+
+
 def _trial_settings(config: RunConfig) -> TrialSettings:
     values = {name: getattr(config, name) for name in _TRIAL_FIELDS}
     settings = TrialSettings(**values)
     # An actor may work in another folder than the driver.
     settings.data = dataclasses.replace(config.data, dir=_absolute(config.data.dir))
-    settings.network = dataclasses.replace(config.network, init=_absolute(config.network.init))
+    init = _absolute(config.network.init)
+    require(
+        init is None or Path(init).is_file(),
+        f"network.init={config.network.init} is not a file; give the path of a network.json",
+    )
+    settings.network = dataclasses.replace(config.network, init=init)
     return settings
 
 

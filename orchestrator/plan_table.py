@@ -11,6 +11,7 @@ from orchestrator.estimate import HIGH, LOW, Estimate, sum_estimates
 from orchestrator.plan import Plan, PlannedTrial
 
 _MAX_SINGLE_ROWS = 30
+_MAX_SEEDS = 6
 _WIDTH_OF_FILES = 140
 
 
@@ -56,9 +57,11 @@ def _row(group: Sequence[PlannedTrial]) -> list[str]:
     first = group[0]
     settings = first.settings
     name = first.trial_id if len(group) == 1 else _count(len(group), "trial")
-    seeds = ", ".join(str(trial.settings.seed) for trial in group)
+    seeds = [str(trial.settings.seed) for trial in group]
+    if len(seeds) > _MAX_SEEDS:
+        seeds = [*seeds[: _MAX_SEEDS - 2], "…", seeds[-1]]
     values = [str(value) for value in first.varying.values()]
-    return [name, settings.task.name, settings.network.name, seeds, *values]
+    return [name, settings.task.name, settings.network.name, ", ".join(seeds), *values]
 
 
 def _costs(estimate: Estimate) -> Iterable[str]:
@@ -73,7 +76,7 @@ def _summary(plan: Plan) -> str:
         f"Expected, with the reference points (within a factor of {LOW} to {HIGH}): "
         f"{total.calls:,.0f} calls, {_short(total.prompt_tokens)} prompt and "
         f"{_short(total.completion_tokens)} completion tokens.",
-        f"Money: {_money_sentence(plan)}.  Time: {_time(estimate.seconds)}.",
+        f"Money: {_money_sentence(plan)}.  Time: {_time_sentence(plan)}.",
         f"Recorded in {plan.out_dir}.  No call was made.",
     ]
     return "\n".join(lines)
@@ -86,14 +89,20 @@ def _money_sentence(plan: Plan) -> str:
     return "none" if cost == 0 else f"about {_money(cost)} USD"
 
 
-def _time(seconds: float | None) -> str:
+def _time_sentence(plan: Plan) -> str:
+    seconds = plan.estimate.seconds
     if seconds is None:
         return "unknown before the first calls"
+    basis = "on one core" if plan.run.llm.provider == "local" else "by the limits"
+    return f"about {_time(seconds)} {basis}"
+
+
+def _time(seconds: float) -> str:
     if seconds < 90:
-        return f"about {seconds:.0f} s"
+        return f"{seconds:.0f} s"
     if seconds < 90 * 60:
-        return f"about {seconds / 60:.0f} minutes"
-    return f"about {seconds / 3600:.1f} hours"
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def _money(cost_usd: float | None) -> str:

@@ -61,9 +61,7 @@ class SweepProgress:
         max_trials: Trials at once.
     """
 
-    def __init__(
-        self, plan: Plan, summaries: Mapping[str, TrialSummary], max_trials: int
-    ) -> None:
+    def __init__(self, plan: Plan, summaries: Mapping[str, TrialSummary], max_trials: int) -> None:
         self._sweep = plan.sweep
         self._max_trials = max_trials
         self._trials = {

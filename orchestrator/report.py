@@ -1,4 +1,4 @@
-"""The report of a sweep as one self-contained page, and the action that rebuilds it."""
+"""The report of a sweep as one self-contained page."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from dln_core.errors import JournalError
-from orchestrator.console import console, say
+from orchestrator.comparison import SweepResults
 from orchestrator.files import write_atomic
-from orchestrator.journal import Journal
 from orchestrator.plan import Plan
-from orchestrator.results import BASELINE_COLUMNS, SweepResults, gather, write_results
-from orchestrator.table import HEADINGS, result_cells, result_table
+from orchestrator.table import HEADINGS, result_cells
+
+BASELINE_COLUMNS = (
+    "task", "model", "baseline", "num_items", "num_correct", "accuracy", "low", "high",
+)  # fmt: skip
 
 
 def write_report(plan: Plan, results: SweepResults, compare_url: str | None) -> None:
@@ -59,26 +60,3 @@ def _networks(results: SweepResults) -> list[tuple[str, dict[str, Any]]]:
 def _failures(results: SweepResults) -> list[tuple[str, str]]:
     found = ((trial.name, results.summaries[trial.trial_id].error) for trial in results.trials)
     return [(name, error) for name, error in found if error]
-
-
-def report(plan: Plan) -> int:
-    """Rebuild results, reference points and report from the journals; return the exit code.
-
-    Nothing is locked: it may be asked for while the sweep runs.
-
-    Raises:
-        JournalError: If the output folder holds no sweep, or cannot be read or written.
-    """
-    journal = Journal(plan.out_dir)
-    if not journal.id:
-        raise JournalError(
-            f"{plan.out_dir} holds no sweep to report on; run the command without action=report "
-            "first, or give its out_dir"
-        )
-    summaries = {trial.trial_id: journal.read(trial.trial_id).summary for trial in plan.trials}
-    results = gather(plan, journal, summaries)
-    write_results(plan.out_dir, results)
-    write_report(plan, results, None)
-    console.print(result_table(results))
-    say(f"report: {plan.out_dir / 'report.html'}")
-    return 0

@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from dln_core.identity import baseline_id
-from dln_core.stats import mcnemar_exact
+from dln_core.errors import JournalError
+from orchestrator.comparison import Row, SweepResults, gather
+from orchestrator.console import console, say
 from orchestrator.files import write_atomic
 from orchestrator.journal import Journal
 from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.report import BASELINE_COLUMNS, write_report
 from orchestrator.summary import USAGE_FIELDS, TrialSummary
+from orchestrator.table import result_table
 
 COLUMNS = (
     "trial_id",
@@ -35,74 +36,6 @@ COLUMNS = (
     "cost_usd",
     "seconds",
 )
-BASELINE_COLUMNS = (
-    "task", "model", "baseline", "num_items", "num_correct", "accuracy", "low", "high",
-)  # fmt: skip
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """A finished trial beside the reference points on the same items.
-
-    Attributes:
-        before: Test accuracy of the initial prompt; None where it was not computed.
-        p_value: Two-sided exact McNemar test of before against after, paired by item.
-        references: Test accuracy by name of the reference point.
-    """
-
-    before: float | None
-    p_value: float | None
-    references: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class SweepResults:
-    """All that tables and reports are made from; summaries and comparisons are by ``trial_id``."""
-
-    trials: tuple[PlannedTrial, ...]
-    summaries: Mapping[str, TrialSummary]
-    comparisons: Mapping[str, Comparison]
-    baselines: tuple[Row, ...]
-
-    def rows(self) -> list[Row]:
-        """Return a row a trial, in plan order."""
-        return [_row(trial, self.summaries[trial.trial_id]) for trial in self.trials]
-
-
-def gather(plan: Plan, journal: Journal, summaries: Mapping[str, TrialSummary]) -> SweepResults:
-    """Put the trials of a plan beside their recorded reference points.
-
-    Raises:
-        JournalError: If the output folder cannot be read.
-    """
-    ids = {trial.trial_id: baseline_of(plan, trial) for trial in plan.trials}
-    tables = {key: journal.read_baselines(key) or [] for key in dict.fromkeys(ids.values())}
-    comparisons = {
-        trial.trial_id: _compare(summaries[trial.trial_id], tables[ids[trial.trial_id]])
-        for trial in plan.trials
-    }
-    rows = tuple(row for table in tables.values() for row in table)
-    return SweepResults(plan.trials, summaries, comparisons, rows)
-
-
-def baseline_of(plan: Plan, trial: PlannedTrial) -> str:
-    """Return the id of the reference points that a trial is shown beside."""
-    return baseline_id(trial.settings, plan.digests[trial.trial_id])
-
-
-def _compare(summary: TrialSummary, table: Sequence[Row]) -> Comparison:
-    references = {row["baseline"]: row["accuracy"] for row in table}
-    initial = next((row for row in table if row["baseline"] == "initial"), None)
-    if initial is None:
-        return Comparison(before=None, p_value=None, references=references)
-    before = {item["id"]: item["correct"] for item in initial["predictions"]}
-    p_value = None
-    if summary.correct and summary.correct.keys() == before.keys():
-        p_value = mcnemar_exact(
-            [before[item] for item in summary.correct], list(summary.correct.values())
-        )
-    return Comparison(before=initial["accuracy"], p_value=p_value, references=references)
 
 
 def _row(trial: PlannedTrial, summary: TrialSummary) -> Row:
@@ -134,7 +67,7 @@ def write_results(out_dir: Path, results: SweepResults) -> None:
     Raises:
         JournalError: If the file system refuses.
     """
-    rows = results.rows()
+    rows = [_row(trial, results.summaries[trial.trial_id]) for trial in results.trials]
     varying = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
     write_atomic(out_dir / "results.csv", _csv((*COLUMNS, *varying), rows))
     write_atomic(out_dir / "results.json", json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
@@ -147,3 +80,26 @@ def _csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def report(plan: Plan) -> int:
+    """Rebuild results, reference points and report from the journals; return the exit code.
+
+    Nothing is locked: it may be asked for while the sweep runs.
+
+    Raises:
+        JournalError: If the output folder holds no sweep, or cannot be read or written.
+    """
+    journal = Journal(plan.out_dir)
+    if not journal.id:
+        raise JournalError(
+            f"{plan.out_dir} holds no sweep to report on; run the command without action=report "
+            "first, or give its out_dir"
+        )
+    summaries = {trial.trial_id: journal.read(trial.trial_id).summary for trial in plan.trials}
+    results = gather(plan, journal, summaries)
+    write_results(plan.out_dir, results)
+    write_report(plan, results, None)
+    console.print(result_table(results))
+    say(f"report: {plan.out_dir / 'report.html'}")
+    return 0

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from orchestrator.comparison import Comparison, SweepResults
 from orchestrator.plan import PlannedTrial
-from orchestrator.results import Comparison, SweepResults
 from orchestrator.summary import TrialSummary
 
 SIGNIFICANCE = 0.05
 REFERENCES = ("initial_calibrated", "few_shot", "majority")
 HEADINGS = (
-    "trial", "status", "dev", "test before", "test after", "gain", "p (exact, paired)",
+    "trial", "status", "dev", "test before", "after", "gain", "p, exact paired",
     "calibrated", "few-shot", "majority",
 )  # fmt: skip
 
@@ -26,9 +26,12 @@ def result_cells(results: SweepResults) -> list[tuple[str, ...]]:
 
 def result_table(results: SweepResults) -> Table:
     """Lay the cells out for a terminal."""
-    table = Table(title="Test accuracy with 95 % intervals, each trial tested once", title_justify="left")
+    table = Table(
+        title="Test accuracy with 95 % intervals, each trial tested once", title_justify="left"
+    )
     for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading == "trial" else "right")
+        first = heading == "trial"
+        table.add_column(heading, justify="left" if first else "right", no_wrap=first)
     for cells in result_cells(results):
         table.add_row(*cells)
     return table

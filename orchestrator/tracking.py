@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,8 +86,11 @@ class Tracker:
         self._journal = journal
         self._config = plan.run.tracking
         check_store(self._config.uri)
-        _be_quiet()
+        os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
         from mlflow.tracking import MlflowClient
+
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.ERROR)
 
         with store_errors(self._config.uri):
             self._client = MlflowClient(_absolute(self._config.uri))
@@ -203,7 +206,7 @@ class Tracker:
             log_text(run_id, network_page("The best network", network), "best_prompt.md")
             log_text(run_id, to_json(event["predictions"]), "predictions.json")
 
-    def complete(self, journals: dict[str, TrialJournal]) -> None:
+    def complete(self, journals: Mapping[str, TrialJournal]) -> None:
         """Write all that is missing; runs that no driver works on any more are marked as killed.
 
         Raises:
@@ -224,12 +227,6 @@ class Tracker:
         query = f"runs={quote(ids)}&experiments={quote(to_json([self._experiment_id]))}"
         base = self._config.uri if self._config.uri.startswith("http") else UI_ADDRESS
         return f"{without_password(base).rstrip('/')}/#/compare-runs?{query}"
-
-
-def _be_quiet() -> None:
-    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _absolute(uri: str) -> str:

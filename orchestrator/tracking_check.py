@@ -34,9 +34,7 @@ def check_store(uri: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as connection:
-            tables = {
-                name for (name,) in connection.execute("SELECT name FROM sqlite_master")
-            }
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             if tables and not {"alembic_version", "experiments", "runs"} <= tables:
                 raise TrackingError(
                     f"tracking.uri={uri} is a database of another program (it has the table "
@@ -54,7 +52,9 @@ def _sqlite_sentence(uri: str, error: Exception) -> str:
     if "locked" in reason:
         return f"tracking.uri={uri} is locked by another program; close it, or give another one"
     if "not a database" in reason:
-        return f"tracking.uri={uri} is a file but no database; give an MLflow database or a new file"
+        return (
+            f"tracking.uri={uri} is a file but no database; give an MLflow database or a new file"
+        )
     return f"tracking.uri={uri} cannot be used ({reason}); check the file's rights or give another"
 
 

@@ -27,7 +27,8 @@ def event_metrics(event: dict[str, Any], totals: TrialSummary) -> dict[str, floa
     if event["kind"] == "finish":
         for name, suffix in (("accuracy", ""), ("low", "_low"), ("high", "_high")):
             metrics[f"test/accuracy{suffix}"] = event["test"][name]
-    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+    known = {name: float(value) for name, value in metrics.items() if value is not None}
+    return {name: value for name, value in known.items() if math.isfinite(value)}
 
 
 def flat_params(settings: TrialSettings) -> dict[str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import anyio.to_thread
 
-from dln_core.config import TrialSettings
+from dln_core.config import ScoringConfig, TrialSettings
 from dln_core.errors import JournalError
 from dln_core.trial import Services
 from orchestrator.actor import TrialActor
@@ -68,7 +68,7 @@ class TrialDriver:
         self, trial: PlannedTrial, settings: TrialSettings, journal: TrialJournal, site: Site
     ) -> None:
         self._trial = trial
-        self._settings = settings
+        self._settings = with_rung(settings, journal.summary.rung)
         self._journal = journal
         self._site = site
         self._has_progressed = False
@@ -144,6 +144,7 @@ class TrialDriver:
             "step": self._journal.summary.steps,
             "error": describe(error),
             "error_type": type(error).__name__,
+            "traceback": "\n".join(getattr(error, "__notes__", ())),
             "epoch": self._journal.epoch,
             "time": time.time(),
         }
@@ -153,3 +154,13 @@ class TrialDriver:
     def _announce(self, phase: str) -> None:
         for observer in self._site.observers:
             observer.moved(self._trial, phase)
+
+
+def with_rung(settings: TrialSettings, rung: str | None) -> TrialSettings:
+    """Hold a resumed trial to the rung that it began with: scores of two rungs do not compare.
+
+    A backward model of its own has no rung to keep, so the settings are left as they are.
+    """
+    if rung is None or settings.backward_llm is not None:
+        return settings
+    return replace(settings, scoring=ScoringConfig(rung=rung))

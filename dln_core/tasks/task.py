@@ -22,11 +22,11 @@ class Task:
             choices of one item are the ``labels`` of its example.
         splits: The disjoint parts of the data.
         digest: SHA-256 (hex) over the examples and the answer kind.
-        answer_kind: How answers are read and compared.
         max_answer_tokens: Tokens that suffice for a direct answer.
         licence: Licence of the data, as its source states it.
         source: Where the data comes from.
         notes: What a user should know of the data.
+        answer_kind: How answers are read and compared.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Task:
     labels: tuple[str, ...]
     splits: Splits
     digest: str
-    answer_kind: AnswerKind
     max_answer_tokens: int
     licence: str
     source: str
     notes: str
+    answer_kind: AnswerKind = AnswerKind.text
 
     def judge(self, prediction: str, target: str) -> bool:
         """Tell whether a model's raw output states the target.

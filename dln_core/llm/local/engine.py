@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from dln_core.llm.local.convert import read_summary
-from dln_core.llm.local.generation import Generated, GenerateJob, Generator
-from dln_core.llm.local.scoring import Echo, ScoreJob, Scorer
+from dln_core.llm.local.echo import Echoer
+from dln_core.llm.local.generation import Generator
+from dln_core.llm.local.scoring import Scorer
 from dln_core.llm.local.session import CompiledModel
-from dln_core.llm.local.tokens import Tokenizer, Tokens
+from dln_core.llm.local.tokens import Tokenizer
 
 
 def default_threads() -> int:
@@ -21,33 +21,35 @@ def default_threads() -> int:
 class LocalEngine:
     """A model in memory; blocking, so callers run it on threads.
 
-    Scoring and generation keep sessions of their own: one thread may score while another
-    generates; each ability is used by one thread at a time.
+    Each ability has a session of its own: one thread may score while another generates.
 
     Args:
         folder: What ``weights.pull`` returned.
         num_threads: Threads of the model; None takes the default.
+        exact: Full precision, so that an answer depends on its request alone; slower.
+
+    Attributes:
+        scorer: Log-probs of given targets.
+        echoer: Log-probs of whole texts.
+        generator: Continuations.
+        tokenizer: The model's tokenizer and chat template.
+        context_length: Most tokens of a context and what follows it.
 
     Raises:
         WeightsError: If the folder holds no converted model.
         ConfigError: If the ``local`` extra is not installed.
     """
 
-    def __init__(self, folder: Path, num_threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, num_threads: int | None = None, *, exact: bool = False
+    ) -> None:
         self.context_length = int(read_summary(folder)["context_length"])
         self.tokenizer = Tokenizer(folder)
-        model = CompiledModel(folder, num_threads or default_threads())
-        self._scorer = Scorer(model)
-        self._generator = Generator(model, self.tokenizer)
+        self._model = CompiledModel(folder, num_threads or default_threads(), exact=exact)
+        self.scorer = Scorer(self._model)
+        self.echoer = Echoer(self._model)
+        self.generator = Generator(self._model, self.tokenizer)
 
-    def score(self, jobs: Sequence[ScoreJob]) -> list[list[list[float]]]:
-        """Return the token log-probs (nats) of every target of every job."""
-        return self._scorer.score(jobs)
-
-    def echo(self, tokens: Tokens) -> Echo:
-        """Return the log-prob of every token of a text; uses the scoring ability."""
-        return self._scorer.echo(tokens)
-
-    def generate(self, jobs: Sequence[GenerateJob]) -> list[Generated]:
-        """Return the continuation of every job."""
-        return self._generator.generate(jobs)
+    def stop(self) -> None:
+        """Let whatever is under way fail at its next step; the engine is of no use after it."""
+        self._model.stop()

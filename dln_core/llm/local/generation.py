@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dln_core.llm.local.prefixes import PrefixMemory, group_by_prefix
-from dln_core.llm.local.scoring import log_normalizer
-from dln_core.llm.local.session import CompiledModel, Logits, Prefix, Session
+from dln_core.llm.local.prefixes import PrefixMemory, group_by_prefix, nearest_to_first
+from dln_core.llm.local.session import CompiledModel, Logits, Prefix, Session, log_normalizer
 from dln_core.llm.local.tokens import Tokenizer, Tokens
 
+# Attention memory of the rows of one batch, and of the prefixes that are kept.
+_ROWS_BYTES = 600 << 20
 _PREFIX_BYTES = 128 << 20
+_MAX_ROWS = 32
 # The nucleus is searched among this many tokens first.
 _NUCLEUS_TOKENS = 1024
 
@@ -150,6 +152,18 @@ class Generator:
         self._session = Session(model)
         self._prefixes = PrefixMemory(_PREFIX_BYTES)
         self._tokenizer = tokenizer
+        self._max_tokens = _ROWS_BYTES // model.bytes_per_token
+
+    def pick(self, jobs: Sequence[GenerateJob]) -> list[int]:
+        """Choose which of the waiting jobs, oldest first, make the next batch."""
+        picked: list[int] = []
+        longest = 0
+        for index in nearest_to_first([job.context for job in jobs])[:_MAX_ROWS]:
+            longest = max(longest, len(jobs[index].context) + jobs[index].max_tokens)
+            if picked and longest * (len(picked) + 1) > self._max_tokens:
+                break
+            picked.append(index)
+        return picked
 
     def generate(self, jobs: Sequence[GenerateJob]) -> list[Generated]:
         """Return the continuation of every job."""

@@ -21,6 +21,12 @@ def common_length(first: Tokens, second: Tokens) -> int:
     return int(differs.argmax()) if differs.any() else size
 
 
+def nearest_to_first(sequences: Sequence[Tokens]) -> list[int]:
+    """Order sequences by how much they share with the first one, which stays first."""
+    shared = [common_length(sequences[0], other) for other in sequences]
+    return sorted(range(len(sequences)), key=lambda i: (i > 0, -shared[i]))
+
+
 def group_by_prefix(sequences: Sequence[Tokens]) -> list[tuple[list[int], int]]:
     """Gather sequences that share long prefixes.
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from dln_core.llm.local.prefixes import PrefixMemory, group_by_prefix
-from dln_core.llm.local.session import STEP_TOKENS, CompiledModel, Logits, Prefix, Session
+from dln_core.llm.local.prefixes import PrefixMemory, group_by_prefix, nearest_to_first
+from dln_core.llm.local.session import (
+    STEP_TOKENS,
+    CompiledModel,
+    Logits,
+    Prefix,
+    Session,
+    log_normalizer,
+)
 from dln_core.llm.local.tokens import Tokens
 
 # Attention memory of the rows of one step, and of the prefixes that are kept.
 _ROWS_BYTES = 400 << 20
 _PREFIX_BYTES = 256 << 20
+# Answers are given out batch by batch; larger ones share no more.
+_MAX_JOBS = 64
 # More targets of one context are dealt with in several turns.
 _MAX_TARGETS = 16
 
@@ -32,32 +39,11 @@ class ScoreJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Echo:
-    """What the model made of a text as it read it.
-
-    Attributes:
-        logprobs: [T] nats; the first is NaN, as nothing stands before it.
-        best_tokens: [T] the most probable token at each place; the first is -1.
-        best_logprobs: [T] its log-prob in nats; the first is NaN.
-    """
-
-    logprobs: tuple[float, ...]
-    best_tokens: tuple[int, ...]
-    best_logprobs: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Unit:
     """One context with some of the targets asked of it, each with where its answer goes."""
 
     context: Tokens
     targets: tuple[tuple[Tokens, list[float]], ...]
-
-
-def log_normalizer(logits: Logits) -> float:
-    """Return log(sum(exp(logits))) of one row, in nats."""
-    peak = float(logits.max())
-    return peak + float(np.log(np.exp(logits - np.float32(peak)).sum(dtype=np.float64)))
 
 
 class Scorer:
@@ -67,6 +53,10 @@ class Scorer:
         self._session = Session(model)
         self._prefixes = PrefixMemory(_PREFIX_BYTES)
         self._max_tokens = _ROWS_BYTES // model.bytes_per_token
+
+    def pick(self, jobs: Sequence[ScoreJob]) -> list[int]:
+        """Choose which of the waiting jobs, oldest first, make the next batch."""
+        return nearest_to_first([job.context for job in jobs])[:_MAX_JOBS]
 
     def score(self, jobs: Sequence[ScoreJob]) -> list[list[list[float]]]:
         """Return the token log-probs (nats) of every target of every job."""
@@ -78,26 +68,6 @@ class Scorer:
             for chunk in self._chunks(group, start[1]):
                 self._score_chunk(chunk, start)
         return answers
-
-    def echo(self, tokens: Tokens) -> Echo:
-        """Return the log-prob of every token of a text, read plainly from its start."""
-        size = len(tokens)
-        logprobs, best_logprobs = np.full(size, np.nan), np.full(size, np.nan)
-        best_tokens = np.full(size, -1)
-
-        def read(row: int, position: int, logits: Logits) -> None:
-            """Note the log-probs at the place after ``position``."""
-            total, best = log_normalizer(logits), int(logits.argmax())
-            logprobs[position + 1] = logits[tokens[position + 1]] - total
-            best_tokens[position + 1] = best
-            best_logprobs[position + 1] = logits[best] - total
-
-        self._session.begin([(None, 0)])
-        if size > 1:
-            self._session.feed([tokens[:-1]], [0], [range(size - 1)], read)
-        return Echo(
-            tuple(logprobs.tolist()), tuple(best_tokens.tolist()), tuple(best_logprobs.tolist())
-        )
 
     def _chunks(self, group: list[_Unit], length: int) -> Iterator[list[_Unit]]:
         """Cut a group that shares ``length`` tokens into chunks that fit one step."""

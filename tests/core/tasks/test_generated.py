@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -59,6 +62,25 @@ def test_the_tone_of_a_triage_message_speaks_against_its_label():
         loud = Counter(example.target for example in part if example.input.count("!") >= 2)
         assert loud["Normal"] == pytest.approx(0.7 * len(part) / 2)
         assert loud["Urgent"] == pytest.approx(0.3 * len(part) / 2)
+
+
+def test_generated_data_is_the_same_in_every_process():
+    code = (
+        "from dln_core.config import *; from dln_core.tasks import load_task\n"
+        "names = ('triage', 'routing', 'stock_count')\n"
+        "print(*(load_task(TaskConfig(name=n), DataConfig()).digest for n in names))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(told) == 1
 
 
 def count_goods(story: str) -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import combinations, pairwise
+from pathlib import Path
 
+import platformdirs
 import pytest
 
 from dln_core.config import DataConfig, TaskConfig
 from dln_core.errors import ConfigError, DataError
 from dln_core.tasks import Task, load_task, task_names
 from dln_core.tasks.registry import files_of
+from dln_core.tasks.sources import data_folder
 from dln_core.tasks.splits import group_key, normalized
 
 GENERATED = ("triage", "routing", "stock_count")
@@ -184,6 +187,15 @@ def test_missing_data_names_both_ways_to_get_it(tmp_path):
         load("navigate", DataConfig(dir=str(tmp_path)))
     for hint in ("data.dir=FOLDER", "DLN_DATA_DIR", "python -m dln_core.tasks fetch navigate"):
         assert hint in str(caught.value)
+
+
+def test_the_data_folder_is_the_named_one_else_the_environments_else_the_cache(monkeypatch):
+    monkeypatch.setenv("DLN_DATA_DIR", "/from/environment")
+    assert data_folder("/named") == Path("/named")
+    assert data_folder(None) == Path("/from/environment")
+    monkeypatch.delenv("DLN_DATA_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert data_folder(None) == Path(platformdirs.user_cache_dir("dln")) / "data"
 
 
 def test_a_changed_file_is_refused(tmp_path):

@@ -1,0 +1,75 @@
+"""The trials of a sweep beside the reference points on the same test items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dln_core.identity import baseline_id
+from dln_core.stats import mcnemar_exact
+from orchestrator.journal import Journal
+from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.summary import TrialSummary
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A finished trial beside the reference points on the same items.
+
+    Attributes:
+        before: Test accuracy of the initial prompt; None where it was not computed.
+        p_value: Two-sided exact McNemar test of before against after, paired by item.
+        references: Test accuracy by name of the reference point.
+    """
+
+    before: float | None
+    p_value: float | None
+    references: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResults:
+    """All that tables and reports are made from; summaries and comparisons are by ``trial_id``."""
+
+    trials: tuple[PlannedTrial, ...]
+    summaries: Mapping[str, TrialSummary]
+    comparisons: Mapping[str, Comparison]
+    baselines: tuple[Row, ...]
+
+
+def gather(plan: Plan, journal: Journal, summaries: Mapping[str, TrialSummary]) -> SweepResults:
+    """Put the trials of a plan beside their recorded reference points.
+
+    Raises:
+        JournalError: If the output folder cannot be read.
+    """
+    ids = {trial.trial_id: baseline_of(plan, trial) for trial in plan.trials}
+    tables = {key: journal.read_baselines(key) or [] for key in dict.fromkeys(ids.values())}
+    comparisons = {
+        trial.trial_id: _compare(summaries[trial.trial_id], tables[ids[trial.trial_id]])
+        for trial in plan.trials
+    }
+    rows = tuple(row for table in tables.values() for row in table)
+    return SweepResults(plan.trials, summaries, comparisons, rows)
+
+
+def baseline_of(plan: Plan, trial: PlannedTrial) -> str:
+    """Return the id of the reference points that a trial is shown beside."""
+    return baseline_id(trial.settings, plan.digests[trial.trial_id])
+
+
+def _compare(summary: TrialSummary, table: Sequence[Row]) -> Comparison:
+    references = {row["baseline"]: row["accuracy"] for row in table}
+    initial = next((row for row in table if row["baseline"] == "initial"), None)
+    if initial is None:
+        return Comparison(before=None, p_value=None, references=references)
+    before = {item["id"]: item["correct"] for item in initial["predictions"]}
+    p_value = None
+    if summary.correct and summary.correct.keys() == before.keys():
+        p_value = mcnemar_exact(
+            [before[item] for item in summary.correct], list(summary.correct.values())
+        )
+    return Comparison(before=initial["accuracy"], p_value=p_value, references=references)

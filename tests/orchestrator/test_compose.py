@@ -1,0 +1,166 @@
+"""From overrides to typed configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dln_core.errors import ConfigError
+from orchestrator.compose import Composer
+from orchestrator.config_sources import find_folders
+from orchestrator.schema import RunConfig
+
+
+@pytest.fixture(scope="module")
+def composer() -> Composer:
+    return Composer()
+
+
+def points(configs: list[RunConfig]) -> list[tuple[str, str, int]]:
+    return [(config.task.name, config.network.name, config.seed) for config in configs]
+
+
+def test_without_a_sweep_there_is_one_configuration(composer: Composer) -> None:
+    [config] = composer.compose(["task=navigate", "network=dln2", "seed=13"])
+    assert points([config]) == [("navigate", "dln2", 13)]
+    assert [layer.name for layer in config.network.layers] == ["thoughts", "output"]
+
+
+def test_a_sweep_file_switches_multirun_on_by_itself(composer: Composer) -> None:
+    configs = composer.compose(["+sweep=smoke"])
+    assert {config.sweep for config in configs} == {"smoke"}
+    assert points(configs) == [
+        ("triage", network, seed) for network in ("zero_shot", "dln1", "dln2") for seed in (13, 42)
+    ]
+
+
+def test_a_given_value_takes_the_place_of_the_sweeps_own_axis(composer: Composer) -> None:
+    configs = composer.compose(["+sweep=bbh_all", "task=navigate,object_counting", "seed=13"])
+    assert points(configs) == [
+        (task, network, 13)
+        for task in ("navigate", "object_counting")
+        for network in ("zero_shot", "dln1", "dln2")
+    ]
+
+
+def test_several_values_are_a_sweep_with_multirun_alone(composer: Composer) -> None:
+    configs = composer.compose(["task=triage,routing", "seed=range(1,3)"], multirun=True)
+    assert points(configs) == [
+        (task, "dln1", seed) for task in ("triage", "routing") for seed in (1, 2)
+    ]
+    with pytest.raises(ConfigError, match="add -m"):
+        composer.compose(["task=triage,routing"])
+
+
+def test_a_value_holds_for_every_choice_of_its_group(composer: Composer) -> None:
+    overrides = ["trainer=paper,exact", "trainer.num_iterations=3"]
+    configs = composer.compose(overrides, multirun=True)
+    assert [(c.trainer.preset, c.trainer.num_iterations) for c in configs] == [
+        ("paper", 3),
+        ("exact", 3),
+    ]
+
+
+def test_tables_of_two_points_do_not_mix(composer: Composer) -> None:
+    configs = composer.compose(["llm.extra={a:1},{b:2}"], multirun=True)
+    assert [config.llm.extra for config in configs] == [{"a": 1}, {"b": 2}]
+
+
+def test_points_share_no_object_that_can_change(composer: Composer) -> None:
+    first, second = composer.compose(["seed=1,2"], multirun=True)
+    first.network.layers[0].instruction = "changed"
+    assert second.network.layers[0].instruction is None
+
+
+def test_a_backward_model_is_chosen_like_the_forward_one(composer: Composer) -> None:
+    [alone] = composer.compose([])
+    [both] = composer.compose(["backward_llm=openai", "backward_llm.model=other"])
+    assert alone.backward_llm is None
+    assert both.backward_llm is not None
+    assert (both.backward_llm.model, both.llm.provider) == ("other", "local")
+    [bounded] = composer.compose(["backward_limits=default", "backward_limits.max_concurrency=4"])
+    assert bounded.backward_limits is not None
+    assert bounded.backward_limits.max_concurrency == 4
+
+
+def test_any_parameter_of_a_request_can_be_set(composer: Composer) -> None:
+    [config] = composer.compose(["llm.extra.top_k=5"])
+    assert config.llm.extra == {"top_k": 5}
+
+
+def test_the_data_folder_defaults_to_the_environments(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLN_DATA_DIR", "/somewhere")
+    assert composer.compose([])[0].data.dir == "/somewhere"
+    monkeypatch.delenv("DLN_DATA_DIR")
+    assert composer.compose([])[0].data.dir is None
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("trainer.num_iteratons=3", "trainer.num_iteratons is no setting.*trainer.num_iterations"),
+        ("+trainer.nmu_prompts=3", "nmu_prompts is no setting"),
+        ("speed=3", "speed is no setting.*did you mean seed"),
+        ("llm=opnai", "llm=opnai is unknown; did you mean openai"),
+        ("budget=x", "budget=x is unknown; choose one of: none"),
+        ("task=navigat", "task=navigat is unknown; did you mean navigate.*tasks list"),
+        ("+sweep=smok", r"\+sweep=smok is unknown; did you mean smoke"),
+        ("sweep=smoke", r"write \+sweep=NAME"),
+        ("seed=abc", "seed: Value 'abc'"),
+        ("seed=-1", "seed=-1 must not be negative"),
+        ("limits.requests_per_minute=0", "limits.requests_per_minute=0.* above zero"),
+        ("trainer.selection=best", "trainer.selection holds several settings"),
+        ("network.layers=[{name:x,wide:2}]", "wide is no setting"),
+        ("llm=openai_compatible", "llm.base_url is missing"),
+        ("backward_llm.model=x", "choose one first, e.g. backward_llm=openai"),
+        ("hello", "hello cannot be read as a setting"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence(
+    composer: Composer, override: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        composer.compose([override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("task=triage,navigat", "task=navigat is unknown; did you mean navigate"),
+        ("seed=1,x", "seed: Value 'x'"),
+        ("seed=interval(1,2)", "is an interval; list its values"),
+        ("+sweep=smoke,bbh_all", "cannot be swept over"),
+        ("trainer.num_hiden=1,2", "did you mean trainer.num_hidden"),
+    ],
+)
+def test_a_mistake_in_an_axis_is_told_too(composer: Composer, override: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        composer.compose([override], multirun=True)
+
+
+def test_files_in_the_working_directory_add_options(tmp_path: Path) -> None:
+    for folder in ("conf/network", "conf/task", "sweeps"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "conf/network/mine.yaml").write_text("name: mine\nlayers: [{trained: false}]\n")
+    (tmp_path / "conf/network/dln1.yaml").write_text("name: not_the_shipped_one\n")
+    (tmp_path / "conf/task/shouted.yaml").write_text("name: triage\ninstruction: SORT!\n")
+    (tmp_path / "sweeps/own.yaml").write_text(
+        "hydra: {mode: MULTIRUN, sweeper: {params: {network: 'mine,dln1', task: 'shouted,routing'}}}"
+    )
+    configs = Composer(find_folders(tmp_path)).compose(["+sweep=own"])
+    assert points(configs) == [
+        (task, network, 13) for network in ("mine", "dln1") for task in ("triage", "routing")
+    ]
+    assert [config.task.instruction for config in configs] == ["SORT!", None] * 2
+    assert {config.sweep for config in configs} == {"own"}
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps/broken.yaml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml cannot be read as YAML"):
+        Composer(find_folders(tmp_path))
