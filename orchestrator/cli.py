@@ -21,7 +21,7 @@ from orchestrator.plan import Plan, make_plan, write_plan
 
 INTERRUPTED = 130
 # Read when Ray and MLflow are imported.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     Args:
         arguments: What follows ``python -m orchestrator``.
     """
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     treat_sigterm_as_interrupt()
     try:

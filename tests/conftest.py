@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,8 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip("DLN_DATA_DIR is not set")
     return Path(folder)
+
+
+# Shared machines stall now and then; a slow example is no wrong one.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")

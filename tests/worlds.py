@@ -18,7 +18,7 @@ from dln_core.types import Example, Splits
 LABELS = ("Even", "Odd")
 ANSWER_KEY = "Look at the last digit."
 HIDDEN_KEY = "Say which kind of number it is."
-POOL = tuple(f"Mind the weather on day {day}." for day in range(40))
+POOL = tuple(f"Mind the weather on day {day}." for day in range(20))
 SURE = 0.97
 
 

@@ -5,8 +5,9 @@ Pure functions: a request becomes a route and a body, a body that came back beco
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +105,7 @@ def read_score(request: ScoreRequest, body: Any) -> tuple[Choice, ...]:
 def echo_call(config: LLMConfig, request: ScoreRequest) -> Call:
     """Ask the completions route to echo context and target with their log-probs."""
     context = as_text(request.messages)
-    body = {
+    body: dict[str, Any] = {
         "model": config.model,
         "prompt": [f"{context} {target}" for target in request.targets],
         # Some servers refuse 0; the one token too many is cut off by its offset.
@@ -113,6 +114,8 @@ def echo_call(config: LLMConfig, request: ScoreRequest) -> Call:
         "echo": True,
         "logprobs": 1,
     }
+    for name in config.omit:
+        body.pop(name, None)
     return Call("completions", body | config.extra)
 
 
@@ -125,12 +128,14 @@ def read_echo(request: ScoreRequest, body: Any) -> tuple[Choice, ...]:
     Raises:
         ScoringError: If the endpoint echoed no log-probs.
     """
-    start = len(as_text(request.messages))
+    context = as_text(request.messages)
     rows: list[tuple[float, ...]] = []
     try:
         choices = sorted(body["choices"], key=lambda choice: choice.get("index", 0))
         for target, choice in zip(request.targets, choices, strict=True):
-            logprobs, end = choice["logprobs"], start + 1 + len(target)
+            logprobs = choice["logprobs"]
+            start = len(context) + _offset_of(f"{context} {target}", logprobs)
+            end = start + 1 + len(target)
             row: list[float] = []
             for token, offset, value in zip(
                 logprobs["tokens"],
@@ -172,7 +177,8 @@ def read_labels(request: ScoreRequest, body: Any) -> tuple[Choice, ...]:
     """
     try:
         top = body["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        seen = [(entry["token"].strip(), float(entry["logprob"])) for entry in top]
+        seen = [(str(entry["token"]).strip(), float(entry["logprob"])) for entry in top]
+        least = min(value for _, value in seen)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ScoringError(f"the endpoint sent no next-token log-probs: {body!r:.200}") from error
     rows: list[tuple[float, ...]] = []
@@ -180,7 +186,7 @@ def read_labels(request: ScoreRequest, body: Any) -> tuple[Choice, ...]:
         found = [value for token, value in seen if token and target.startswith(token)]
         if found and len(request.targets) > 1:
             _refuse_shared_start(target, request.targets, seen)
-        rows.append((_log_sum_exp(found) if found else min(value for _, value in seen),))
+        rows.append((_log_sum_exp(found) if found else least,))
     return _checked(request.targets, rows)
 
 
@@ -188,6 +194,18 @@ def read_usage(body: Any) -> Usage:
     """Read the token counts; an endpoint that sends none counts as 0."""
     usage = (body.get("usage") if isinstance(body, dict) else None) or {}
     return Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+
+
+def _offset_of(prompt: str, logprobs: Mapping[str, Any]) -> int:
+    """Offset at which an echoed prompt begins.
+
+    Some servers write a beginning-of-text token before it and count that token's characters.
+    """
+    tokens = logprobs["tokens"]
+    begin = "".join(tokens).find(prompt)
+    starts = itertools.accumulate(map(len, tokens), initial=0)
+    found = [o for s, o in zip(starts, logprobs["text_offset"], strict=False) if s == begin]
+    return int(found[0]) if found else 0
 
 
 def _refuse_shared_start(

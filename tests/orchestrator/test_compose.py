@@ -148,8 +148,9 @@ def test_files_in_the_working_directory_add_options(tmp_path: Path) -> None:
     (tmp_path / "conf/network/mine.yaml").write_text("name: mine\nlayers: [{trained: false}]\n")
     (tmp_path / "conf/network/dln1.yaml").write_text("name: not_the_shipped_one\n")
     (tmp_path / "conf/task/shouted.yaml").write_text("name: triage\ninstruction: SORT!\n")
+    params = "{network: 'mine,dln1', task: 'shouted,routing'}"
     (tmp_path / "sweeps/own.yaml").write_text(
-        "hydra: {mode: MULTIRUN, sweeper: {params: {network: 'mine,dln1', task: 'shouted,routing'}}}"
+        f"hydra: {{mode: MULTIRUN, sweeper: {{params: {params}}}}}"
     )
     configs = Composer(find_folders(tmp_path)).compose(["+sweep=own"])
     assert points(configs) == [

@@ -45,23 +45,24 @@ class MicroBatcher(Generic[Job, Answer]):
         self._arrived = anyio.Event()
         self._thread = anyio.CapacityLimiter(1)
 
-    async def submit(self, job: Job) -> Answer:
-        """Return the answer to a job; a caller that is cancelled takes a waiting job with it.
+    async def submit(self, jobs: Sequence[Job]) -> list[Answer]:
+        """Return the answers to jobs; a caller that is cancelled takes its waiting jobs with it.
 
         Raises:
-            Exception: What ``run`` raised for the batch that the job was in.
+            Exception: What ``run`` raised for a batch that one of the jobs was in.
         """
-        ticket: _Ticket[Job, Answer] = _Ticket(job)
-        self._waiting.append(ticket)
+        tickets: list[_Ticket[Job, Answer]] = [_Ticket(job) for job in jobs]
+        self._waiting.extend(tickets)
         self._arrived.set()
         try:
-            await ticket.done.wait()
+            for ticket in tickets:
+                await ticket.done.wait()
+                if ticket.error is not None:
+                    raise ticket.error
         finally:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
-        if ticket.error is not None:
-            raise ticket.error
-        return ticket.answers[0]
+            given_up = [ticket for ticket in tickets if not ticket.done.is_set()]
+            self._waiting = [ticket for ticket in self._waiting if ticket not in given_up]
+        return [answer for ticket in tickets for answer in ticket.answers]
 
     async def serve(self) -> None:
         """Run batches for as long as the surrounding task group lives."""
@@ -87,7 +88,9 @@ class MicroBatcher(Generic[Job, Answer]):
         jobs = [ticket.job for ticket in batch]
         try:
             answers = await anyio.to_thread.run_sync(self._run, jobs, limiter=self._thread)
-        except Exception as error:  # Boundary: a batch that fails fails its requests, not the server.
+        except (
+            Exception
+        ) as error:  # Boundary: a batch that fails fails its requests, not the server.
             for ticket in batch:
                 ticket.error = error
         else:

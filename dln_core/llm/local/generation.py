@@ -112,7 +112,7 @@ class _Row:
     def extend(self, logits: Logits, tokenizer: Tokenizer) -> None:
         """Sample the next token and note whether the continuation ends with it."""
         job = self.job
-        token = sample(logits[: len(tokenizer)], job.temperature, job.top_p, self.rng)
+        token = sample(logits, job.temperature, job.top_p, self.rng)
         self.num_sampled += 1
         if token in tokenizer.end_tokens:
             self._finish("stop", len(self.raw))
@@ -174,9 +174,7 @@ class Generator:
         active, parents = list(rows), list(range(len(rows)))
         while active:
 
-            def read(
-                row: int, position: int, logits: Logits, active: list[_Row] = active
-            ) -> None:
+            def read(row: int, position: int, logits: Logits, active: list[_Row] = active) -> None:
                 """Extend the continuation of a row."""
                 active[row].extend(logits, self._tokenizer)
 

@@ -62,18 +62,9 @@ class TokenLogprobs:
             known = not math.isnan(logprob)
             self.text_offset.append(len(self.raw.decode("utf-8", errors="ignore")))
             self.raw += self.tokenizer.token_bytes(token)
-            self.tokens.append(token_name(self.tokenizer, token))
+            self.tokens.append(self.tokenizer.name(token))
             self.token_logprobs.append(logprob if known else None)
-            self.top_logprobs.append({token_name(self.tokenizer, best): top} if known else None)
-
-
-def token_name(tokenizer: Tokenizer, token: int) -> str:
-    """Return the text of a token; one that is part of a character is written as its bytes."""
-    raw = tokenizer.token_bytes(token)
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+            self.top_logprobs.append({self.tokenizer.name(best): top} if known else None)
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

@@ -145,13 +145,13 @@ class Session:
         Raises:
             LLMError: If the model was stopped meanwhile.
         """
-        width = max(len(row) for row in rows)
+        width = max(len(new) for new in rows)
         stride = max(1, STEP_TOKENS // len(rows))
         tokens = np.zeros((len(rows), width), dtype=np.int64)
         present = np.zeros((len(rows), width), dtype=np.int64)
-        for index, row in enumerate(rows):
-            tokens[index, : len(row)] = row
-            present[index, : len(row)] = 1
+        for index, new in enumerate(rows):
+            tokens[index, : len(new)] = new
+            present[index, : len(new)] = 1
         beam = np.asarray(parents, dtype=np.int32)
         self._mask = self._mask[beam]
         for start in range(0, width, stride):

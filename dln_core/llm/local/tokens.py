@@ -51,6 +51,14 @@ class Tokenizer:
         """Return the bytes that a token stands for; b"" for one that is not in the vocabulary."""
         return self._bytes_of.get(int(token), b"")
 
+    def name(self, token: int) -> str:
+        """Return the text of a token; one that is part of a character is written as its bytes."""
+        raw = self.token_bytes(token)
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens; broken UTF-8 shows as replacement characters."""
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", errors="replace")

@@ -1,0 +1,125 @@
+"""The local engine behind OpenAI's HTTP interface, on this machine alone unless told otherwise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+from aiohttp import web
+
+from dln_core.errors import ConfigError, LLMError
+from dln_core.llm.local.engine import LocalEngine
+from dln_core.llm.local.handlers import Handlers
+from dln_core.llm.local.fields import BadRequest, Body, require_object
+
+_MAX_BODY_BYTES = 64 << 20
+# Requests that are still open when the server ends fail at their next step, so this is enough.
+_SHUTDOWN_S = 10.0
+
+Answer = Callable[[Body], Awaitable[Body]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def build_app(handlers: Handlers) -> web.Application:
+    """Return the application of an engine; its workers are started by ``Handlers.start``."""
+    app = web.Application(middlewares=[_errors_as_json], client_max_size=_MAX_BODY_BYTES)
+
+    async def health(request: web.Request) -> web.Response:
+        """Tell that the model is loaded; nothing listens before."""
+        return web.json_response({"status": "ok", "model": handlers.name})
+
+    async def models(request: web.Request) -> web.Response:
+        """List the one model."""
+        return web.json_response(handlers.models())
+
+    app.router.add_get("/health", health)
+    app.router.add_get("/v1/models", models)
+    app.router.add_post("/v1/completions", _as_route(handlers.completions))
+    app.router.add_post("/v1/chat/completions", _as_route(handlers.chat))
+    app.router.add_post("/v1/score", _as_route(handlers.score))
+    return app
+
+
+@asynccontextmanager
+async def open_server(
+    engine: LocalEngine, name: str, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[str]:
+    """Serve an engine while the context is open; the engine is of no use after it.
+
+    Args:
+        engine: What answers.
+        name: Name of the model in requests and answers.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+
+    Yields:
+        The address with its ``/v1``.
+
+    Raises:
+        ConfigError: If the address cannot be listened on.
+    """
+    handlers = Handlers(engine, name)
+    # A client that goes away cancels its handler, which takes its waiting jobs with it.
+    runner = web.AppRunner(
+        build_app(handlers),
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=_SHUTDOWN_S,
+    )
+    async with anyio.create_task_group() as tasks:
+        handlers.start(tasks)
+        await runner.setup()
+        try:
+            bound = await _listen(runner, host, port)
+            yield f"http://{host}:{bound}/v1"
+        finally:
+            engine.stop()
+            with anyio.CancelScope(shield=True):
+                await runner.cleanup()
+            tasks.cancel_scope.cancel()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
+    """Start to listen and return the port."""
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise ConfigError(
+            f"{host}:{port} cannot be listened on ({error.strerror}); "
+            "choose another port, or --port 0 for a free one"
+        ) from error
+    bound: int = runner.addresses[0][1]
+    return bound
+
+
+def _as_route(answer: Answer) -> Handler:
+    """Turn a function of JSON bodies into a handler."""
+
+    async def handle(request: web.Request) -> web.Response:
+        """Read the body, answer it."""
+        try:
+            body = json.loads(await request.read())
+        except ValueError as error:
+            raise BadRequest(f"the body is not JSON ({error}); send a JSON object") from error
+        return web.json_response(await answer(require_object(body)))
+
+    return handle
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give every error that is raised on purpose OpenAI's shape."""
+    try:
+        return await handler(request)
+    except BadRequest as error:
+        refusal = error
+    except LLMError as error:
+        refusal = BadRequest(str(error), status=503)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        message = f"{request.method} {request.path}: {error.reason}"
+        refusal = BadRequest(message, status=error.status)
+    return web.json_response(refusal.to_dict(), status=refusal.status)

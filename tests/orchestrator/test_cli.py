@@ -1,0 +1,183 @@
+"""The command line: exit codes, what is printed, and what is imported on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+from dln_core.errors import LLMError
+from orchestrator import cli
+from orchestrator.interrupts import treat_sigterm_as_interrupt
+
+REPOSITORY = Path(orchestrator.__file__).resolve().parent.parent
+HEAVY = "[name for name in ('ray', 'mlflow') if name in sys.modules]"
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, and leave this process's signals and environment alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "treat_sigterm_as_interrupt", lambda: None)
+    for name, value in cli.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+def run_python(
+    *arguments: str, folder: Path, packages: Path = REPOSITORY
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(packages)}
+    environment.pop("DLN_DATA_DIR", None)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["trainer.num_iteratons=3"],
+        ["llm=opnai"],
+        ["task=triage,routing"],
+        ["seed=-1"],
+        ["--config-dir", "elsewhere"],
+        ["--cfg", "job", "-m"],
+        ["--help", "llm=opnai"],
+        ["trainer.batch_size=9999", "action=plan"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_settings_end_with_one_line_and_exit_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_is_told_before_ray_or_mlflow_is_imported(tmp_path: Path) -> None:
+    program = (
+        "import sys; from orchestrator.cli import main; "
+        f"code = main(['task=trec', 'action=run']); print(code, {HEAVY})"
+    )
+    done = run_python("-c", program, folder=tmp_path)
+    assert done.stdout == "2 []\n"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_plan_is_printed_and_recorded_without_ray_or_mlflow(tmp_path: Path) -> None:
+    program = (
+        "import sys; from orchestrator.cli import main; "
+        f"code = main(['+sweep=smoke', 'action=plan']); print(code, {HEAVY})"
+    )
+    done = run_python("-c", program, folder=tmp_path)
+    assert done.stdout.endswith("0 []\n"), done.stderr
+    saved = json.loads((tmp_path / "runs/smoke/plan.json").read_text())
+    assert len(saved["trials"]) == 5
+    assert all(trial["trial_id"] in done.stdout for trial in saved["trials"])
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+
+
+def test_packages_find_their_configuration_where_they_were_installed(tmp_path: Path) -> None:
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    for name in ("dln_core", "orchestrator"):
+        shutil.copytree(REPOSITORY / name, site / name)
+    for name in ("conf", "sweeps"):
+        shutil.copytree(REPOSITORY / name, site / "orchestrator" / "_data" / name)
+    arguments = ["+sweep=smoke", "task=routing", "-m", "seed=7", "action=plan"]
+    done = run_python("-m", "orchestrator", *arguments, folder=empty, packages=site)
+    assert done.returncode == 0, done.stderr
+    assert "routing" in done.stdout
+    assert str(REPOSITORY) not in done.stderr
+
+
+def test_flags_may_stand_between_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["task=triage", "-m", "seed=1,2", "action=plan"]) == 0
+    assert "2 trials" in capsys.readouterr().out
+
+
+def test_help_names_groups_options_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for text in ("+sweep=smoke", "network: cot, dln1, dln2", "navigate", "num_iterations:"):
+        assert text in printed
+
+
+def test_cfg_shows_the_composed_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--cfg", "job", "network=dln2", "llm.extra.top_k=5"]) == 0
+    printed = capsys.readouterr().out
+    assert "name: dln2" in printed
+    assert "top_k: 5" in printed
+
+
+def test_info_shows_where_settings_come_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--info", "searchpath"]) == 0
+    assert str(REPOSITORY / "conf") in capsys.readouterr().out
+
+
+def test_render_shows_the_request_of_each_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["network=dln2", "action=render"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.index("[layer thoughts]") < printed.index("[layer output]")
+    assert "<what thoughts writes>" in printed
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (LLMError("the endpoint is gone"), 1, "error: the endpoint is gone\n"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here\n"),
+    ],
+)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_how_a_run_ends_is_told_by_its_exit_code(
+    error: BaseException,
+    code: int,
+    line: str,
+    grouped: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_arguments: object) -> int:
+        raise BaseExceptionGroup("of a task group", [error]) if grouped else error
+
+    monkeypatch.setattr(cli, "_carry_out", fail)
+    assert cli.main([]) == code
+    assert capsys.readouterr().err == line
+
+
+def test_an_error_of_the_program_itself_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_arguments: object) -> int:
+        raise ExceptionGroup("of a task group", [ZeroDivisionError()])
+
+    monkeypatch.setattr(cli, "_carry_out", fail)
+    with pytest.raises(ExceptionGroup):
+        cli.main([])
+
+
+def test_sigterm_interrupts_like_ctrl_c() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        treat_sigterm_as_interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
