@@ -41,7 +41,7 @@ class TrialActor:
         self._failure: Exception | None = None
         self._step = 0
         self._ended = anyio.Event()
-        self._orders, self._inbox = anyio.create_memory_object_stream[Order](1)
+        self._orders, self._inbox = anyio.create_memory_object_stream[Order](0)
 
     def __repr__(self) -> str:
         return f"{self._name} · step {self._step}"

@@ -24,13 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from dln_core.errors import ConfigError
 from dln_core.tasks import task_names
 from orchestrator.config_errors import as_config_errors, unknown_key
-from orchestrator.config_sources import (
-    ConfigFolders,
-    UserConfigFolders,
-    find_folders,
-    has_task_file,
-    register_configs,
-)
+from orchestrator.config_sources import ConfigFolders, find_folders, use_folders
 from orchestrator.schema import RunConfig
 
 HYDRA_VERSION_BASE = "1.3"
@@ -56,14 +50,10 @@ class Composer:
     Args:
         folders: Where configuration is read; None looks beside the package and in the working
             directory.
-
-    Raises:
-        ConfigError: If a file of the folders cannot be read.
     """
 
     def __init__(self, folders: ConfigFolders | None = None) -> None:
         self._folders = find_folders(Path.cwd()) if folders is None else folders
-        register_configs(self._folders)
 
     @property
     def config_dir(self) -> Path:
@@ -94,7 +84,7 @@ class Composer:
 
     @contextmanager
     def _session(self) -> Iterator[None]:
-        UserConfigFolders.paths = self._folders.conf[1:]
+        use_folders(self._folders)
         conf = str(self.config_dir)
         with (
             as_config_errors(),
@@ -113,7 +103,8 @@ class Composer:
                 bases[chosen] = _compose([*lines, *chosen])
             for value in (value for axis, value in parts if axis.by_value):
                 # Every point sets every by-value axis, so that nothing of the last point stays.
-                OmegaConf.update(bases[chosen], value.key_or_group, value.value())
+                with _told_what_is_null([str(value.input_line)]):
+                    OmegaConf.update(bases[chosen], value.key_or_group, value.value())
             yield _typed(bases[chosen])
 
     def _axis(self, override: Override) -> _Axis:
@@ -128,18 +119,14 @@ class Composer:
             raise ConfigError(
                 f"{override.input_line} is an interval; list its values, e.g. {key}=0.1,0.2"
             )
-        if key == "task" and self._are_catalogue_tasks(options):
+        # A task of the catalogue is its name alone, which needs no composition.
+        if key == "task" and set(options) <= set(task_names()):
             return _Axis(_parse([f"task.name={name}" for name in options]), by_value=True)
         values = _parse([f"{key}={option}" for option in options])
         # Tables are merged key by key, so those of two points would mix.
         is_plain = override.type is OverrideType.CHANGE and not _is_group(override.key_or_group)
         has_tables = any(isinstance(value.value(), dict) for value in values)
         return _Axis(values, by_value=is_plain and not has_tables)
-
-    def _are_catalogue_tasks(self, names: list[str]) -> bool:
-        """Whether each option does no more than name a task, as a file of the user's could."""
-        known = task_names()
-        return all(name in known and not has_task_file(self._folders, name) for name in names)
 
 
 def _parse(lines: Sequence[str]) -> list[Override]:
@@ -148,20 +135,25 @@ def _parse(lines: Sequence[str]) -> list[Override]:
 
 
 def _compose(lines: list[str]) -> DictConfig:
-    try:
+    with _told_what_is_null(lines):
         return compose("config", overrides=lines, return_hydra_config=True)
+
+
+@contextmanager
+def _told_what_is_null(lines: Sequence[str]) -> Iterator[None]:
+    """Explain the assertion that OmegaConf makes when a key lies below a group that is null."""
+    try:
+        yield
     except AssertionError as error:
-        # OmegaConf asserts when a key lies below a group that is null.
-        null_keys = [
-            line for line in lines if line.startswith(("backward_llm.", "backward_limits."))
-        ]
-        if not null_keys:
-            raise
-        group = null_keys[0].split(".")[0]
-        raise ConfigError(
-            f"{null_keys[0]} changes {group}, which is not set; choose one first, "
-            f"e.g. {group}={'openai' if group == 'backward_llm' else 'default'}"
-        ) from error
+        examples = {"backward_llm": "openai", "backward_limits": "default"}
+        for line in lines:
+            group = line.partition(".")[0]
+            if group in examples:
+                raise ConfigError(
+                    f"{line} changes {group}, which is not set; choose one first, "
+                    f"e.g. {group}={examples[group]}"
+                ) from error
+        raise
 
 
 def _typed(config: DictConfig) -> RunConfig:

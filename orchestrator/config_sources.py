@@ -6,13 +6,17 @@ same names in the working directory add options; they never replace shipped ones
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import builtins
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
@@ -21,8 +25,9 @@ from dln_core.errors import ConfigError
 from dln_core.tasks import task_names
 from orchestrator.schema import RunConfig
 
-# A group whose options are also options of a second group, at another place of the schema.
-MIRRORED_GROUPS = {"llm": "backward_llm", "limits": "backward_limits"}
+# Groups whose options are those of another group, at a second place of the schema.
+_MIRRORED = {"backward_llm": "llm", "backward_limits": "limits"}
+_GROUPS = ("task", "sweep", *_MIRRORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +54,100 @@ def find_folders(working_dir: Path) -> ConfigFolders:
     )
 
 
-def register_configs(folders: ConfigFolders) -> None:
-    """Give Hydra everything that is not a file of its primary folder."""
-    store = ConfigStore.instance()
-    store.store(name="run_config", node=RunConfig)
-    for name in task_names():
-        store.store(group="task", name=name, node={"name": name})
-    for name, node in _yaml_files(folders.sweeps):
-        node.setdefault("sweep", name)
-        store.store(group="sweep", name=name, node=node, package="_global_")
-    for group, mirror in MIRRORED_GROUPS.items():
-        for name, node in _yaml_files(tuple(folder / group for folder in folders.conf)):
-            store.store(group=mirror, name=name, node=node)
-    Plugins.instance().register(UserConfigFolders)
+def use_folders(folders: ConfigFolders) -> None:
+    """Let Hydra read these folders from now on, behind its primary one, and know the schema."""
+    ProjectSource.folders = ProjectSearchPath.folders = folders
+    _register()
 
 
-def has_task_file(folders: ConfigFolders, name: str) -> bool:
-    """Tell whether a file stands in front of the catalogue's task of that name."""
-    return any((folder / "task" / f"{name}.yaml").is_file() for folder in folders.conf)
+@cache
+def _register() -> None:
+    ConfigStore.instance().store(name="run_config", node=RunConfig)
+    for plugin in (ProjectSource, ProjectSearchPath):
+        Plugins.instance().register(plugin)
 
 
-class UserConfigFolders(SearchPathPlugin):
-    """Appends the user's folders to Hydra's search path, behind the shipped one."""
+class ProjectSource(ConfigSource):
+    """The groups that are no folder of ``conf``: tasks, sweeps and the mirrored groups.
 
-    paths: tuple[Path, ...] = ()
+    Hydra copies its sources, with all that is in its store, at every look into a group; so these
+    options are read from their files when asked for.
+    """
+
+    folders: ClassVar[ConfigFolders]
+
+    @staticmethod
+    def scheme() -> str:
+        """Name the kind of address that this source serves."""
+        return "orchestrator"
+
+    def available(self) -> bool:
+        """Tell that the source can always be read."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """Tell whether the path is a group of this source."""
+        return config_path.strip("/") in ("", *_GROUPS)
+
+    def is_config(self, config_path: str) -> bool:
+        """Tell whether the path is an option of a group of this source."""
+        group, name = _split(config_path)
+        return name in self._options(group)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> builtins.list[str]:
+        """List the groups at the root, or the options of a group."""
+        group = config_path.strip("/")
+        kind = ObjectType.CONFIG if group else ObjectType.GROUP
+        if results_filter not in (None, kind):
+            return []
+        return sorted(self._options(group) if group else _GROUPS)
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read an option.
+
+        Raises:
+            ConfigError: If its file cannot be read.
+        """
+        group, name = _split(config_path)
+        options = self._options(group)
+        if name not in options:
+            raise ConfigLoadError(f"Config not found : {config_path}")
+        path = options[name]
+        config = _read_yaml(path) if path else OmegaConf.create({"name": name})
+        if group == "sweep":
+            config.setdefault("sweep", name)
+        return ConfigResult(
+            provider=self.provider,
+            path=self.full_path(),
+            config=config,
+            header={"package": "_global_" if group == "sweep" else None},
+        )
+
+    def _options(self, group: str) -> dict[str, Path | None]:
+        """The options of a group and their files; a task of the catalogue needs none."""
+        if group == "task":
+            return dict.fromkeys(task_names())
+        if group == "sweep":
+            folders = self.folders.sweeps
+        elif group in _MIRRORED:
+            folders = tuple(folder / _MIRRORED[group] for folder in self.folders.conf)
+        else:
+            return {}
+        # The shipped folder comes last, so that its files stand.
+        paths = [path for folder in reversed(folders) for path in folder.glob("*.yaml")]
+        return {path.stem: path for path in paths}
+
+
+class ProjectSearchPath(SearchPathPlugin):
+    """Puts this project's source and the user's folders behind Hydra's primary one."""
+
+    folders: ClassVar[ConfigFolders]
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the folders; Hydra calls this once a session."""
-        for path in self.paths:
-            search_path.append(provider="working-directory", path=f"file://{path}")
+        """Append the source and the folders; Hydra calls this once a session."""
+        search_path.append("orchestrator", f"{ProjectSource.scheme()}://")
+        for path in self.folders.conf[1:]:
+            search_path.append("working-directory", f"file://{path}")
 
 
 def _with_own(shipped: Path, own: Path) -> tuple[Path, ...]:
@@ -86,13 +156,9 @@ def _with_own(shipped: Path, own: Path) -> tuple[Path, ...]:
     return (shipped,)
 
 
-def _yaml_files(folders: tuple[Path, ...]) -> Iterator[tuple[str, DictConfig]]:
-    seen: set[str] = set()
-    for folder in folders:
-        for path in sorted(folder.glob("*.yaml")):
-            if path.stem not in seen:
-                seen.add(path.stem)
-                yield path.stem, _read_yaml(path)
+def _split(config_path: str) -> tuple[str, str]:
+    group, _, name = config_path.strip("/").removesuffix(".yaml").partition("/")
+    return group, name
 
 
 def _read_yaml(path: Path) -> DictConfig:

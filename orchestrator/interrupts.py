@@ -7,12 +7,16 @@ from types import FrameType
 
 
 def treat_sigterm_as_interrupt() -> None:
-    """Turn SIGTERM into SIGINT, which an event loop answers by cancelling its main task.
+    """Answer SIGTERM as SIGINT is answered at that time: an event loop cancels its main task.
 
     To be called again after ``ray.init``, which installs a handler that exits at once.
     """
     signal.signal(signal.SIGTERM, _interrupt)
 
 
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    signal.raise_signal(signal.SIGINT)
+def _interrupt(_signum: int, frame: FrameType | None) -> None:
+    # Shells let their background jobs ignore SIGINT, so that raising it would do nothing there.
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)

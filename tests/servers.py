@@ -7,11 +7,10 @@ log-probs, a required key, and faults that come before the good answer.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import re
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ from aiohttp import web
 from dln_core.llm.base import Choice, GenerateRequest, ScoreRequest
 from dln_core.llm.simulated import SimulatedModel, World
 from dln_core.types import Message, Usage
+from tests.faults import Fault, serve_fault
 
 ROUTES = frozenset({"models", "chat/completions", "completions", "score"})
 # What an echo says of the words of a context, and of a target that the world never gives.
@@ -28,39 +28,6 @@ CONTEXT_LOGPROB = -1.5
 OUTSIDE_LOGPROB = -11.0
 LONGEST_TARGET_WORDS = 16
 NEVER = 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is served instead of an answer; ``cut`` tears the connection down after the body."""
-
-    status: int = 200
-    body: str = "{}"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    cut: bool = False
-
-
-def failed(status: int, message: str = "try later", **headers: str) -> Fault:
-    """An error in the usual form; a header's name is written with underscores."""
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Fault(status, json.dumps({"error": {"message": message}}), sent)
-
-
-RESET = Fault(body="", cut=True)
-CUT_BODY = Fault(body='{"choices": [{"mess', cut=True)
-HALF_JSON = Fault(body='{"choices": [{"mess')
-NO_CHOICES = Fault(body='{"choices": []}')
-TOO_LONG = Fault(
-    400,
-    json.dumps(
-        {
-            "error": {
-                "message": "This model's maximum context length is 8 tokens.",
-                "code": "context_length_exceeded",
-            }
-        }
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +66,7 @@ class OpenAIServer:
     in_flight: int = 0
     max_in_flight: int = 0
     _full: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _connections: set[asyncio.BaseTransport] = field(default_factory=set)
 
     @property
@@ -120,6 +88,11 @@ class OpenAIServer:
         """Serve these faults to the next requests."""
         self.faults.extend(faults)
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition on what the server sees; looked at as requests come and go."""
+        while not condition():
+            await self._changed.wait()
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one request."""
         path = request.path.removeprefix("/v1/")
@@ -130,6 +103,7 @@ class OpenAIServer:
             self._connections.add(request.transport)
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        self._tell()
         try:
             if self.max_in_flight >= self.hold_until:
                 self._full.set()
@@ -137,6 +111,11 @@ class OpenAIServer:
             return await self._serve(request, path, body)
         finally:
             self.in_flight -= 1
+            self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _serve(self, request: web.Request, path: str, body: Any) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -144,7 +123,7 @@ class OpenAIServer:
             # As careless servers do, the refusal repeats the key.
             return _error(401, f"Incorrect API key provided: {given}")
         if self.faults:
-            return await _fault(request, self.faults.popleft())
+            return await serve_fault(request, self.faults.popleft())
         if path not in self.routes:
             return _error(404, f"there is no route {path}")
         answers = {
@@ -193,9 +172,7 @@ class OpenAIServer:
         scores = [{"token_logprobs": choice.token_logprobs} for choice in response.choices]
         return {"scores": scores, "usage": _usage(response.usage)}
 
-    async def _generate(
-        self, messages: tuple[Message, ...], body: Any
-    ) -> tuple[Choice, Usage]:
+    async def _generate(self, messages: tuple[Message, ...], body: Any) -> tuple[Choice, Usage]:
         request = GenerateRequest(
             messages=messages,
             max_tokens=body.get("max_tokens", 16),
@@ -253,7 +230,7 @@ async def serve(
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.base_url = "http://127.0.0.1:{}/v1".format(runner.addresses[0][1])
+        server.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         yield server
     finally:
         await runner.cleanup()
@@ -268,24 +245,3 @@ def _usage(usage: Usage) -> dict[str, int]:
 
 def _error(status: int, message: str) -> web.Response:
     return web.json_response({"error": {"message": message}}, status=status)
-
-
-async def _fault(request: web.Request, fault: Fault) -> web.StreamResponse:
-    content = fault.body.encode()
-    if not fault.cut:
-        return web.Response(
-            status=fault.status,
-            body=content,
-            headers=fault.headers,
-            content_type="application/json",
-        )
-    transport = request.transport
-    assert transport is not None
-    if content:
-        response = web.StreamResponse(headers={"Content-Length": "4096"})
-        await response.prepare(request)
-        await response.write(content)
-        transport.close()
-        return response
-    transport.abort()
-    return web.Response()

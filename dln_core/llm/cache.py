@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +20,8 @@ from dln_core.llm.base import Choice, LanguageModel, Request, Response
 from dln_core.types import Usage
 
 BUSY_TIMEOUT_S = 60.0
+OPEN_ATTEMPTS = 200
+OPEN_PAUSE_S = 0.05
 
 
 class AnswerStore:
@@ -28,31 +32,29 @@ class AnswerStore:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None
-            )
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer BLOB NOT NULL)"
-                " WITHOUT ROWID"
-            )
+            self._database = _open(path)
         except (OSError, sqlite3.Error) as error:
-            raise JournalError(
-                f"the store of answers at {path} cannot be opened ({error}); "
-                "choose another folder with cache.dir=FOLDER"
-            ) from error
+            raise self._failure("opened", error) from error
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self._pending: list[tuple[bytes, bytes]] = []
 
     async def get(self, key: bytes) -> bytes | None:
-        """Return the stored answer, or None."""
+        """Return the stored answer, or None.
+
+        Raises:
+            JournalError: If the database cannot be read.
+        """
         return await anyio.to_thread.run_sync(self._read, key, limiter=self._one_at_a_time)
 
     async def put(self, key: bytes, answer: bytes) -> None:
-        """Store an answer; it is on disk when this returns."""
+        """Store an answer; it outlives a kill of the process once this has returned.
+
+        Raises:
+            JournalError: If it could not be stored.
+        """
         self._pending.append((key, answer))
         await anyio.to_thread.run_sync(self._write_pending, limiter=self._one_at_a_time)
 
@@ -61,16 +63,59 @@ class AnswerStore:
         self._database.close()
 
     def _read(self, key: bytes) -> bytes | None:
-        row = self._database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        query = "SELECT answer FROM answers WHERE key = ?"
+        try:
+            row = self._database.execute(query, (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._failure("read", error) from error
         return None if row is None else bytes(row[0])
 
     def _write_pending(self) -> None:
         batch, self._pending = self._pending, []
         if not batch:
             return
-        self._database.execute("BEGIN IMMEDIATE")
-        self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", batch)
-        self._database.execute("COMMIT")
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", batch)
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            # The other puts of this batch must not take their answers for stored.
+            self._pending[:0] = batch
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise self._failure("written", error) from error
+
+    def _failure(self, done: str, error: Exception) -> JournalError:
+        return JournalError(
+            f"the store of answers at {self._path} cannot be {done} ({error}); "
+            "choose another folder with cache.dir=FOLDER"
+        )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(
+        path, timeout=OPEN_PAUSE_S, check_same_thread=False, isolation_level=None
+    )
+    for attempt in itertools.count(1):
+        try:
+            _prepare(database)
+            break
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait for its turn while another process switches a new file to WAL.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or attempt == OPEN_ATTEMPTS:
+                raise
+            time.sleep(OPEN_PAUSE_S)
+    database.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000:.0f}")
+    return database
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=NORMAL")
+    database.execute(
+        "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer BLOB NOT NULL)"
+        " WITHOUT ROWID"
+    )
 
 
 class Cache:

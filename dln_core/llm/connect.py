@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,6 @@ async def _open_endpoint(
 
 
 def _identity(config: LLMConfig, route: Route) -> dict[str, Any]:
-    values = asdict(replace(config, base_url=None))
+    values = asdict(config)
     kept = ("provider", "model", "revision", "extra", "omit")
     return {name: values[name] for name in kept} | {"api": route.api, "rung": route.rung}

@@ -25,12 +25,13 @@ from dln_core.llm.base import Choice, GenerateRequest, Request, Response, ScoreR
 KEEP_ALIVE_S = 4.0
 CONNECT_TIMEOUT_S = 20.0
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
+NOT_IMPLEMENTED = 501
 
 
 @asynccontextmanager
 async def open_session(config: LLMConfig) -> AsyncIterator[aiohttp.ClientSession]:
     """Open the connection pool of one endpoint; the key comes from the environment."""
-    key = os.environ.get(config.api_key_env, "")
+    key = _key(config)
     async with aiohttp.ClientSession(
         # The limiter decides how many requests are in flight.
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
@@ -100,16 +101,22 @@ class Endpoint:
         try:
             return orjson.loads(content)
         except orjson.JSONDecodeError as error:
-            raise TransientError(f"{url} sent a broken body: {content[:120]!r}") from error
+            shown = self._without_key(content)[:120]
+            raise TransientError(f"{url} sent a broken body: {shown!r}") from error
+
+    def _without_key(self, content: bytes) -> bytes:
+        # Some servers repeat the key that they refuse.
+        key = _key(self._config).encode()
+        return content.replace(key, b"***") if key else content
 
     def _failure(self, url: str, response: aiohttp.ClientResponse, content: bytes) -> LLMError:
-        status, said = response.status, _message(content)
+        status, said = response.status, _message(self._without_key(content))
         if status in (401, 403):
             return AuthenticationError(
                 f"{url} refused the key ({status}: {said}); put a valid key into the environment "
                 f"variable {self._config.api_key_env} (setting llm.api_key_env)"
             )
-        if status in TRANSIENT_STATUS or status >= 500:
+        if status in TRANSIENT_STATUS or (status >= 500 and status != NOT_IMPLEMENTED):
             return TransientError(f"{url} answered {status}: {said}", _retry_after_s(response))
         if "context" in said.lower() and ("length" in said.lower() or "maximum" in said.lower()):
             return ContextLengthError(f"{url} refused a request that is too long: {said}")
@@ -117,6 +124,11 @@ class Endpoint:
             f"{url} answered {status}: {said}; check llm.base_url and llm.model, or leave a "
             "parameter out that it does not take, e.g. llm.omit=[seed]"
         )
+
+
+def _key(config: LLMConfig) -> str:
+    # Keys that were read from a file often bring its line end along.
+    return os.environ.get(config.api_key_env, "").strip()
 
 
 def _message(content: bytes) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 import orchestrator
@@ -173,11 +174,35 @@ def test_an_error_of_the_program_itself_keeps_its_traceback(
         cli.main([])
 
 
-def test_sigterm_interrupts_like_ctrl_c() -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("on_interrupt", [signal.default_int_handler, signal.SIG_IGN])
+def test_sigterm_interrupts_like_ctrl_c_in_the_background_too(on_interrupt: object) -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
     try:
+        signal.signal(signal.SIGINT, on_interrupt)
         treat_sigterm_as_interrupt()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def test_sigterm_cancels_what_an_event_loop_runs_and_lets_it_clean_up() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    cleaned_up: list[bool] = []
+
+    async def terminated() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            await anyio.sleep_forever()
+        finally:
+            cleaned_up.append(True)
+
+    try:
+        treat_sigterm_as_interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            anyio.run(terminated)
+    finally:
         signal.signal(signal.SIGTERM, before)
+    assert cleaned_up == [True]

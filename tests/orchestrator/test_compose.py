@@ -135,6 +135,7 @@ def test_a_mistake_is_told_in_one_sentence(
         ("seed=interval(1,2)", "is an interval; list its values"),
         ("+sweep=smoke,bbh_all", "cannot be swept over"),
         ("trainer.num_hiden=1,2", "did you mean trainer.num_hidden"),
+        ("backward_llm.model=a,b", "choose one first, e.g. backward_llm=openai"),
     ],
 )
 def test_a_mistake_in_an_axis_is_told_too(composer: Composer, override: str, sentence: str) -> None:
@@ -163,5 +164,6 @@ def test_files_in_the_working_directory_add_options(tmp_path: Path) -> None:
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps/broken.yaml").write_text("a: [1\n")
+    composer = Composer(find_folders(tmp_path))
     with pytest.raises(ConfigError, match=r"broken\.yaml cannot be read as YAML"):
-        Composer(find_folders(tmp_path))
+        composer.compose(["+sweep=broken"])

@@ -110,9 +110,9 @@ def read_prompts(body: Body) -> list[str | list[int]]:
     Raises:
         BadRequest: If there is none, one is empty, or it is anything else.
     """
-    value = body.get("prompt")
+    value: Any = body.get("prompt")
     several = isinstance(value, list) and not _is_tokens(value)
-    prompts: list[str | list[int]] = value if several else [value]
+    prompts: list[Any] = value if several else [value]
     if not prompts:
         raise BadRequest("prompt is an empty list; give at least one prompt", "prompt")
     for prompt in prompts:

@@ -11,10 +11,10 @@ from anyio.abc import TaskGroup
 from dln_core.llm.local.batching import MicroBatcher
 from dln_core.llm.local.echo import Echo
 from dln_core.llm.local.engine import LocalEngine
+from dln_core.llm.local.fields import Body
 from dln_core.llm.local.generation import Generated
 from dln_core.llm.local.reading import CompletionRequest, RequestReader
 from dln_core.llm.local.replies import TokenLogprobs, envelope, usage
-from dln_core.llm.local.fields import Body
 from dln_core.llm.local.tokens import Tokens
 
 

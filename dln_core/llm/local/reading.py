@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dln_core.llm.local.engine import LocalEngine
-from dln_core.llm.local.generation import GenerateJob
 from dln_core.llm.local.fields import (
     BadRequest,
     Body,
@@ -20,6 +19,7 @@ from dln_core.llm.local.fields import (
     read_prompts,
     read_strings,
 )
+from dln_core.llm.local.generation import GenerateJob
 from dln_core.llm.local.scoring import ScoreJob
 from dln_core.llm.local.tokens import Tokens
 

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from dln_core.errors import ConfigError, LLMError
 from dln_core.llm.local.engine import LocalEngine
-from dln_core.llm.local.handlers import Handlers
 from dln_core.llm.local.fields import BadRequest, Body, require_object
+from dln_core.llm.local.handlers import Handlers
 
 _MAX_BODY_BYTES = 64 << 20
 # Requests that are still open when the server ends fail at their next step, so this is enough.

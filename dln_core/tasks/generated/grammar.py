@@ -1,8 +1,9 @@
 """Classification tasks from a lexicon: what is said decides the label, how it is said does not.
 
-An item is a *core sentence* set into a *frame*.  The core, a stem with its slots filled, carries
-the cue of its label; the frame carries what a reader would wrongly go by.  Each core makes one
-item, and each stem serves one split, so that no test core can be known from training.
+An item is a *core sentence* set into a *frame*.  The core carries the cue of its label; the frame
+carries what a reader would wrongly go by.  A core is made from a *stem*: a whole sentence that
+makes one item, or a sentence with slots that makes several.  An item's source names its stem, and
+each stem serves one split, so that no test core can be known from training.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ class Lexicon:
 
     Attributes:
         seed: Fixes which stems and fillers go where.
-        items_per_stem: Cores made from one stem.
+        items_per_stem: Cores made from one stem; 1 if the stems have no slots.
         stems_per_split: Stems of each label in train, dev and test.
         frames: Sentences around a core, by the impression that they make.
         impressions: For each label, the share of its items that gets each impression.
-        stems: Core sentences with slots, by label.
-        slots: What a slot can be filled with.
+        stems: Core sentences, whole or with slots, by label.
+        slots: What a slot can be filled with; empty if the stems are whole.
     """
 
     seed: int
@@ -50,10 +51,22 @@ class Lexicon:
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """A core sentence: its name ``label-stem/number`` and its text."""
+    """A core sentence.
 
-    name: str
+    Attributes:
+        stem: Name of its stem, ``label-index``.
+        number: Its place among the cores of that stem.
+        text: The sentence, slots filled.
+    """
+
+    stem: str
+    number: int
     text: str
+
+    @property
+    def name(self) -> str:
+        """The core's own name, ``label-index/number``."""
+        return f"{self.stem}/{self.number}"
 
 
 @cache
@@ -83,7 +96,7 @@ def generate(name: str, labels: tuple[str, ...]) -> Splits:
                     input=_framed(core.text, frame),
                     target=label,
                     labels=labels,
-                    source=core.name,
+                    source=core.stem,
                 )
                 for core, frame in zip(cores, _frames(words, label, len(cores)), strict=True)
             )
@@ -108,7 +121,7 @@ def _shared_out(words: Lexicon, label: str) -> Iterator[tuple[str, list[int]]]:
 
 
 def _cores(words: Lexicon, label: str, stem: int) -> list[Core]:
-    """Fill the slots of a stem, with another word each time."""
+    """Make the cores of a stem: its slots, if any, are filled with another word each time."""
     text = words.stems[label][stem]
     fillers = {
         slot: _shuffled(words, f"{slot} in {text}", words.slots[slot], str)
@@ -116,7 +129,8 @@ def _cores(words: Lexicon, label: str, stem: int) -> list[Core]:
     }
     return [
         Core(
-            f"{label.lower()}-{stem}/{number}",
+            f"{label.lower()}-{stem}",
+            number,
             text.format(**{slot: chosen[number] for slot, chosen in fillers.items()}),
         )
         for number in range(words.items_per_stem)

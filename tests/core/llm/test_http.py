@@ -1,0 +1,226 @@
+"""One HTTP call to a real server on loopback, and trying again what may pass."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
+
+import anyio
+import pytest
+
+from dln_core.errors import (
+    AuthenticationError,
+    ContextLengthError,
+    LLMError,
+    ScoringError,
+    TransientError,
+)
+from dln_core.llm import retry
+from dln_core.llm.base import GenerateRequest
+from dln_core.llm.http import Endpoint, open_session
+from dln_core.llm.retry import Retry
+from tests.core.llm.toys import GENERATE, QUESTION, SCORE, FixedWorld, endpoint_config
+from tests.faults import (
+    CUT_BODY,
+    HALF_JSON,
+    NO_CHOICES,
+    RESET,
+    TOO_LONG,
+    Fault,
+    failed,
+)
+from tests.servers import NEVER, OpenAIServer, serve
+
+PLANTED_KEY = "sk-planted-0123456789"
+TRANSIENT = {
+    "500": failed(500),
+    "503": failed(503),
+    "408": failed(408),
+    "429": failed(429),
+    "429 with Retry-After": failed(429, Retry_After="0.01"),
+    "429 with a date": failed(429, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
+    "reset": RESET,
+    "cut body": CUT_BODY,
+    "half a JSON": HALF_JSON,
+    "no choices": NO_CHOICES,
+    "an HTML page": Fault(200, "<html>bad gateway</html>"),
+}
+
+
+@asynccontextmanager
+async def endpoint(
+    server: OpenAIServer, *, api: str = "chat", rung: str | None = "score"
+) -> AsyncIterator[Endpoint]:
+    config = endpoint_config(server.base_url)
+    async with open_session(config) as session:
+        yield Endpoint(config, session, api=api, rung=rung)
+
+
+@pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
+async def test_a_transient_fault_passes_and_leaves_the_answer_as_it_was(server, fault):
+    async with endpoint(server) as model:
+        undisturbed = await model.send(GENERATE)
+        server.fail_first(fault, fault)
+        assert await Retry(model, 3).send(GENERATE) == undisturbed
+    assert server.num_requests == 1 + 3
+
+
+@pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
+async def test_without_retry_a_transient_fault_says_so(server, fault):
+    server.fail_first(fault)
+    async with endpoint(server) as model:
+        with pytest.raises(TransientError):
+            await model.send(GENERATE)
+    assert server.num_requests == 1
+
+
+async def test_attempts_are_bounded_and_the_error_says_how_many_there_were(server):
+    server.fail_first(*[failed(503, "overloaded")] * 9)
+    async with endpoint(server) as model:
+        with pytest.raises(LLMError, match=r"503: overloaded.*gave up after 4 attempts") as caught:
+            await Retry(model, 4).send(GENERATE)
+    assert not isinstance(caught.value, TransientError)
+    assert server.num_requests == 4
+
+
+async def test_one_attempt_means_no_second_one(server):
+    server.fail_first(RESET)
+    async with endpoint(server) as model:
+        with pytest.raises(LLMError, match="after 1 attempts"):
+            await Retry(model, 1).send(GENERATE)
+    assert server.num_requests == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (failed(400, "seed is not supported"), LLMError),
+        (failed(404, "no such model"), LLMError),
+        (failed(501, "this route is not implemented"), LLMError),
+        (TOO_LONG, ContextLengthError),
+        (failed(403, "not for you"), AuthenticationError),
+    ],
+)
+async def test_a_lasting_failure_is_not_tried_again(server, fault, kind):
+    server.fail_first(fault)
+    async with endpoint(server) as model:
+        with pytest.raises(kind) as caught:
+            await Retry(model, 5).send(GENERATE)
+    assert type(caught.value) is kind
+    assert server.num_requests == 1
+
+
+@pytest.mark.parametrize("status", [401, 400, 503])
+async def test_the_key_is_sent_but_appears_in_no_error(monkeypatch, status):
+    monkeypatch.setenv("OPENAI_API_KEY", PLANTED_KEY)
+    refusal = failed(status, f"Incorrect API key provided: {PLANTED_KEY}")
+    async with serve(FixedWorld(), faults=[refusal]) as server, endpoint(server) as model:
+        with pytest.raises(LLMError) as caught:
+            await Retry(model, 1).send(GENERATE)
+    assert server.seen[0].headers["Authorization"] == f"Bearer {PLANTED_KEY}"
+    assert "Incorrect API key provided" in str(caught.value)
+    assert PLANTED_KEY not in repr(caught.value)
+
+
+async def test_a_broken_body_that_repeats_the_key_does_not_leak_it(monkeypatch, server):
+    monkeypatch.setenv("OPENAI_API_KEY", PLANTED_KEY)
+    server.fail_first(Fault(200, f"{{Bearer {PLANTED_KEY}"))
+    async with endpoint(server) as model:
+        with pytest.raises(TransientError) as caught:
+            await model.send(GENERATE)
+    assert PLANTED_KEY not in repr(caught.value)
+
+
+async def test_a_wrong_key_fails_at_once_and_names_the_variable(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", PLANTED_KEY)
+    async with serve(FixedWorld(), required_key="another") as server, endpoint(server) as model:
+        with pytest.raises(AuthenticationError, match="variable OPENAI_API_KEY") as caught:
+            await Retry(model, 5).send(SCORE)
+    assert PLANTED_KEY not in repr(caught.value)
+    assert server.num_requests == 1
+
+
+async def test_a_key_read_with_its_line_end_still_opens(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f"{PLANTED_KEY}\n")
+    async with serve(FixedWorld(), required_key=PLANTED_KEY) as server, endpoint(server) as model:
+        assert (await model.send(GENERATE)).choices[0].text == "Tokyo"
+
+
+async def test_without_a_key_no_authorization_is_sent(monkeypatch, server):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    async with endpoint(server) as model:
+        await model.send(GENERATE)
+    assert "Authorization" not in server.seen[0].headers
+
+
+async def test_what_the_endpoint_asks_to_wait_is_waited(server):
+    # The exponential waits of this test are at most 40 ms.
+    server.fail_first(failed(429, Retry_After="0.3"), failed(503, Retry_After="0.3"))
+    async with endpoint(server) as model:
+        await Retry(model, 3).send(GENERATE)
+    arrivals = [seen.at for seen in server.seen]
+    assert all(later - earlier >= 0.3 for earlier, later in pairwise(arrivals))
+    assert len(arrivals) == 3
+
+
+async def test_an_endless_retry_after_is_cut(server, monkeypatch):
+    monkeypatch.setattr(retry, "LONGEST_WAIT_S", 0.01)
+    server.fail_first(failed(429, Retry_After="86400"))
+    async with endpoint(server) as model:
+        with anyio.fail_after(60):
+            assert (await Retry(model, 2).send(GENERATE)).choices[0].text == "Tokyo"
+
+
+async def test_a_refused_connection_is_transient_and_names_the_address():
+    async with serve(FixedWorld()) as server:
+        gone = server.base_url
+    config = endpoint_config(gone)
+    async with open_session(config) as session:
+        model = Endpoint(config, session, api="chat", rung=None)
+        with pytest.raises(TransientError, match=gone):
+            await model.send(GENERATE)
+
+
+async def test_a_server_that_is_too_slow_is_a_transient_failure():
+    async with serve(FixedWorld(), hold_until=NEVER) as server:
+        config = endpoint_config(server.base_url)
+        config.timeout_s = 0.1
+        async with open_session(config) as session:
+            with pytest.raises(TransientError, match="TimeoutError"):
+                await Endpoint(config, session, api="chat", rung=None).send(GENERATE)
+
+
+async def test_a_cancelled_request_leaves_neither_request_nor_connection():
+    async with serve(FixedWorld(), hold_until=NEVER) as server, AsyncExitStack() as stack:
+        model = await stack.enter_async_context(endpoint(server))
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(model.send, GENERATE)
+                await server.until(lambda: server.in_flight == 5)
+                group.cancel_scope.cancel()
+            await server.until(lambda: server.in_flight == server.num_connections == 0)
+    assert server.num_requests == 5
+
+
+async def test_connections_are_used_again(server):
+    async with endpoint(server) as model:
+        for seed in range(5):
+            await model.send(GenerateRequest(messages=QUESTION, max_tokens=4, seed=seed))
+        assert server.num_connections == 1
+
+
+async def test_a_model_opened_without_a_rung_generates_but_refuses_to_score(server):
+    async with endpoint(server, rung=None) as model:
+        await model.send(GENERATE)
+        with pytest.raises(ScoringError, match="without a way to score"):
+            await model.send(SCORE)
+    assert server.num_requests == 1
+
+
+async def test_usage_is_what_the_server_counted(server):
+    async with endpoint(server) as model:
+        response = await model.send(GENERATE)
+    assert response.paid
+    assert (response.usage.prompt_tokens, response.usage.completion_tokens) == (5, 1)
