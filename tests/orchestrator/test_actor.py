@@ -18,8 +18,12 @@ def services_of(plan):
 
 
 def test_actors_carry_neither_mlflow_nor_hydra():
-    code = "import sys, orchestrator.actor; print({'mlflow', 'hydra', 'omegaconf'} & {*sys.modules})"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        "import sys, orchestrator.actor; print({'mlflow', 'hydra', 'omegaconf'} & {*sys.modules})"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert answer.stdout.strip() == "set()"
 
 

@@ -90,9 +90,7 @@ def test_reading_alone_changes_nothing(begun, toy_event):
 
 
 @pytest.mark.parametrize("damage", ["events.jsonl", "state.json"])
-def test_a_damaged_record_is_put_aside_and_the_trial_starts_again(
-    begun, toy_event, caplog, damage
-):
+def test_a_damaged_record_is_put_aside_and_the_trial_starts_again(begun, toy_event, caplog, damage):
     begun.append(toy_event(0), {"step": 0})
     path = begun.folder / damage
     path.write_bytes(path.read_bytes()[:-20])
@@ -116,7 +114,8 @@ def test_every_start_raises_the_epoch_and_an_older_one_is_refused(begun, setting
 def test_a_failure_is_recorded_and_the_state_stays(begun, toy_event):
     begun.append(toy_event(0), {"step": 0})
     begun.append(
-        {"kind": "failed", "step": 0, "error": "no", "error_type": "LLMError", "epoch": 1}, {"step": 0}
+        {"kind": "failed", "step": 0, "error": "no", "error_type": "LLMError", "epoch": 1},
+        {"step": 0},
     )
     back = TrialJournal.recover(begun.folder)
     assert (back.summary.status, back.summary.error, back.state) == ("failed", "no", {"step": 0})

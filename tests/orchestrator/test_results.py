@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import pytest
+
+from dln_core.errors import JournalError
+from orchestrator.comparison import baseline_of, gather
+from orchestrator.journal import Journal
+from orchestrator.results import COLUMNS, report, write_results
+from orchestrator.table import HEADINGS, result_cells
+
+
+def baseline(name, correct):
+    items = [{"id": key, "correct": value} for key, value in correct.items()]
+    num_correct = sum(correct.values())
+    return {
+        "task": "triage",
+        "model": "simulated",
+        "baseline": name,
+        "num_items": len(items),
+        "num_correct": num_correct,
+        "accuracy": num_correct / len(items),
+        "low": 0.0,
+        "high": 1.0,
+        "predictions": items,
+    }
+
+
+@pytest.fixture
+def finished(toy_plan, toy_event):
+    """Return a plan of two trials of which the first is finished, with its reference points."""
+    plan = toy_plan(13, 42)
+    trial = plan.trials[0]
+    with Journal.locked(plan.out_dir) as journal:
+        record = journal.recover(trial.trial_id)
+        record.begin(trial.settings)
+        for event in (toy_event(0), toy_event(1), toy_event(1, kind="finish")):
+            record.append(event, {})
+        rows = [
+            baseline("majority", {"b": True, "a": False}),
+            baseline("initial", {"b": False, "a": False}),
+        ]
+        journal.write_baselines(baseline_of(plan, trial), rows)
+    return plan
+
+
+def results_of(plan):
+    journal = Journal(plan.out_dir)
+    summaries = {t.trial_id: journal.read(t.trial_id).summary for t in plan.trials}
+    return gather(plan, journal, summaries)
+
+
+def test_results_have_the_columns_of_the_design_and_a_row_a_trial_in_plan_order(finished):
+    write_results(finished.out_dir, results_of(finished))
+    with (finished.out_dir / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["trial_id"] for row in rows] == [trial.trial_id for trial in finished.trials]
+    assert [row["status"] for row in rows] == ["finished", "pending"]
+    first = rows[0]
+    assert (first["calls"], first["paid_tokens_prompt"], first["cost_usd"]) == ("30", "240", "0.75")
+    assert (first["test_accuracy"], first["dev_accuracy"], first["elbo"]) == ("0.5", "0.6", "-2.0")
+    assert rows[1]["test_accuracy"] == ""
+    assert json.loads((finished.out_dir / "results.json").read_text())[0]["steps"] == 1
+
+
+def test_varying_settings_are_columns_too(toy_plan):
+    plan = toy_plan()
+    plan.trials[0].varying["trainer.num_hidden"] = 3
+    with Journal.locked(plan.out_dir):
+        write_results(plan.out_dir, results_of(plan))
+    header, row = (plan.out_dir / "results.csv").read_text().splitlines()
+    assert header.endswith("seconds,trainer.num_hidden")
+    assert row.endswith(",3")
+
+
+def test_before_and_after_are_paired_by_item(finished):
+    comparison = results_of(finished).comparisons[finished.trials[0].trial_id]
+    assert comparison.before == 0.0
+    assert comparison.p_value == 1.0
+    assert comparison.references["majority"] == 0.5
+
+
+def test_no_p_value_is_given_for_other_items(finished):
+    journal, trial = Journal(finished.out_dir), finished.trials[0]
+    journal.write_baselines(baseline_of(finished, trial), [baseline("initial", {"c": True})])
+    assert results_of(finished).comparisons[trial.trial_id].p_value is None
+
+
+def test_what_is_not_significant_is_called_so(finished):
+    cells = dict(zip(HEADINGS, result_cells(results_of(finished))[0], strict=True))
+    assert cells["p, exact paired"] == "1 not significant"
+    assert (cells["test before"], cells["after"]) == ("0.0", "50.0 [10.0, 90.0]")
+    assert (cells["gain"], cells["majority"], cells["few-shot"]) == ("+50.0", "50.0", "-")
+
+
+def test_the_report_is_rebuilt_from_the_journals_alone(finished):
+    assert report(finished) == 0
+    page = (finished.out_dir / "report.html").read_text()
+    assert "Say Urgent or Normal." in page
+    assert "not significant" in page
+    assert not re.search(r"""(src|href)=["']?(?!#)""", page)
+    assert (finished.out_dir / "baselines.csv").read_text().count("\n") == 3
+
+
+def test_texts_of_a_model_are_no_markup_in_the_report(finished, toy_event):
+    trial = finished.trials[1]
+    layer = {"name": "output", "prompt": {"instruction": "<script>", "demonstrations": []}}
+    with Journal.locked(finished.out_dir) as journal:
+        record = journal.recover(trial.trial_id)
+        record.begin(trial.settings)
+        record.append(toy_event(0, network={"layers": [layer]}), {})
+    report(finished)
+    page = (finished.out_dir / "report.html").read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_a_folder_without_a_sweep_has_no_report(toy_plan):
+    with pytest.raises(JournalError, match="holds no sweep"):
+        report(toy_plan())
