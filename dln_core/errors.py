@@ -37,6 +37,10 @@ class AuthenticationError(LLMError):
     """The endpoint refused the key (401 or 403)."""
 
 
+class UnreachableError(LLMError):
+    """The endpoint kept failing until the attempts were used up."""
+
+
 class ContextLengthError(LLMError):
     """The request is longer than the model's context."""
 

@@ -51,12 +51,16 @@ class Inference:
         rows = range(self.num_ranked, len(self.predictions))
         cases = tuple(self._case(index, row) for row in rows)
         shots = [Demonstration(case.body, case.target) for case in cases]
+        is_last = index == len(self.network.layers) - 1
+        labels = {label for case in self.predictions for label in case.example.labels}
         if len(self.network.layers) == 1:
             shots += [
                 Demonstration(self.network.body(0, example, None), example.target)
                 for example in more
             ]
-        return Evidence(cases, tuple(dict.fromkeys(shots)))
+        return Evidence(
+            cases, tuple(dict.fromkeys(shots)), tuple(sorted(labels)) if is_last else ()
+        )
 
     def mean_entropy(self, index: int) -> float:
         """Entropy (nats) of layer ``index``'s hidden samples, averaged over ranked examples."""

@@ -49,10 +49,12 @@ class Evidence:
     Attributes:
         cases: Inputs with what the layer wrote on them; errors are shown from these.
         shots: Inputs with the output wanted; worked examples are drawn from these.
+        labels: The answers to choose from; empty for free text.
     """
 
     cases: tuple[Case, ...]
     shots: tuple[Demonstration, ...]
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Proposal:
         num_examples = round(count * self.config.demonstration_share) if evidence.shots else 0
         shown = [self._examples(parents, evidence.shots, rng) for _ in range(num_examples)]
         num_rewrites = count - num_examples
-        rewritten = await self._rewrites(layer, parents, evidence.cases, num_rewrites, rng)
+        rewritten = await self._rewrites(layer, parents, evidence, num_rewrites, rng)
         taken, fresh = set(parents), []
         for candidate in [*shown, *rewritten]:
             if candidate.prompt not in taken:
@@ -128,12 +130,12 @@ class Proposal:
         self,
         layer: LanguageLayer,
         parents: Sequence[Prompt],
-        cases: Sequence[Case],
+        evidence: Evidence,
         count: int,
         rng: np.random.Generator,
     ) -> list[Candidate]:
         """Let the backward model rewrite instructions; parent and direction are independent."""
-        template = load_template("rewrite")
+        template, cases = load_template("rewrite"), evidence.cases
         plans: list[tuple[Prompt, GenerateRequest]] = []
         for seed in sampling_seeds(rng, count):
             parent = parents[int(rng.integers(len(parents)))]
@@ -157,7 +159,8 @@ class Proposal:
         async def write(plan: tuple[Prompt, GenerateRequest]) -> Candidate | None:
             parent, request = plan
             text = clean((await self.model.send(request)).choices[0].text)
-            if not acceptable(text, self.config.max_instruction_chars, cases):
+            is_short = len(text) <= self.config.max_instruction_chars
+            if not (is_short and acceptable(text, parent, evidence)):
                 return None
             return Candidate(replace(parent, instruction=text), "rewrite")
 
@@ -172,14 +175,20 @@ def clean(text: str) -> str:
     return text.strip('"“”').strip()
 
 
-def acceptable(text: str, max_chars: int, cases: Sequence[Case]) -> bool:
-    """Tell whether a written instruction may become a candidate."""
+def acceptable(text: str, parent: Prompt, evidence: Evidence) -> bool:
+    """Tell whether a written instruction may become a candidate.
+
+    It must not be empty, echo the request, ask the user for something or copy a case, and it must
+    name every label that its parent names.
+    """
     lowered = text.lower()
+    named = [label for label in evidence.labels if label in parent.instruction]
     return (
-        0 < len(text) <= max_chars
+        bool(text)
+        and all(label.lower() in lowered for label in named)
         and not any(echo in lowered for echo in ECHOES)
         and not ASKS_USER.search(text)
-        and not any(case.body in text or text in case.body for case in cases)
+        and not any(case.body in text or text in case.body for case in evidence.cases)
     )
 
 

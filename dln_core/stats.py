@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from scipy.stats import binomtest
+from typing import Any
 
 
 def wilson_interval(
@@ -17,7 +16,7 @@ def wilson_interval(
     """
     if not 0 <= num_correct <= num_items or num_items == 0:
         raise ValueError(f"{num_correct} right answers of {num_items} items make no accuracy")
-    interval = binomtest(num_correct, num_items).proportion_ci(confidence, method="wilson")
+    interval = _binomial_test(num_correct, num_items).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -34,4 +33,11 @@ def mcnemar_exact(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> float
     only_b = sum(b and not a for a, b in pairs)
     if only_a + only_b == 0:
         return 1.0
-    return float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    return float(_binomial_test(only_a, only_a + only_b).pvalue)
+
+
+def _binomial_test(successes: int, trials: int) -> Any:
+    # Imported here: it takes longer than all else that a plan or an error message needs.
+    from scipy.stats import binomtest
+
+    return binomtest(successes, trials, 0.5)

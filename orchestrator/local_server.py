@@ -101,6 +101,7 @@ class _Server:
         self._process = process
         self._tail: deque[str] = deque(maxlen=TAIL_CHARS)
         self._is_up = False
+        self._said_all = anyio.Event()
 
     async def follow_errors(self) -> None:
         """Pass on what the server says until it is up, and remember the last of it."""
@@ -109,6 +110,7 @@ class _Server:
             if not self._is_up:
                 sys.stderr.write(text)
                 sys.stderr.flush()
+        self._said_all.set()
 
     async def address(self) -> str:
         """Wait until the server answers and return its address with its ``/v1``."""
@@ -139,7 +141,8 @@ class _Server:
         raise LLMError(await self._why_not(f"{root}/health did not answer"))
 
     async def _why_not(self, reason: str) -> str:
-        await anyio.sleep(0.1)  # lets the last words arrive
+        if self._process.returncode is not None:
+            await self._said_all.wait()
         lines = "".join(self._tail).strip().splitlines()
         last = f", its last words: {lines[-1].strip()}" if lines else ""
         return (

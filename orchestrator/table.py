@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from orchestrator.comparison import Comparison, SweepResults
 from orchestrator.plan import PlannedTrial
 from orchestrator.summary import TrialSummary
 
+TITLE = "Test accuracy in percent with 95 % intervals; each trial is tested once"
 SIGNIFICANCE = 0.05
 REFERENCES = ("initial_calibrated", "few_shot", "majority")
 HEADINGS = (
@@ -26,12 +29,11 @@ def result_cells(results: SweepResults) -> list[tuple[str, ...]]:
 
 def result_table(results: SweepResults) -> Table:
     """Lay the cells out for a terminal."""
-    table = Table(
-        title="Test accuracy with 95 % intervals, each trial tested once", title_justify="left"
-    )
+    table = Table(title=TITLE, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in HEADINGS:
         first = heading == "trial"
-        table.add_column(heading, justify="left" if first else "right", no_wrap=first)
+        side: JustifyMethod = "left" if first else "right"
+        table.add_column(heading, justify=side, no_wrap=first, overflow="fold")
     for cells in result_cells(results):
         table.add_row(*cells)
     return table

@@ -16,9 +16,9 @@ from dln_core.tasks.task import Task
 from dln_core.types import Example, Splits
 
 LABELS = ("Even", "Odd")
-ANSWER_KEY = "Look at the last digit."
-HIDDEN_KEY = "Say which kind of number it is."
-POOL = tuple(f"Mind the weather on day {day}." for day in range(20))
+ANSWER_KEY = "Even or Odd? Look at the last digit."
+HIDDEN_KEY = "Even or Odd? Say which kind of number it is."
+POOL = tuple(f"Even or Odd? Mind the weather on day {day}." for day in range(20))
 SURE = 0.97
 
 

@@ -124,7 +124,7 @@ class Cache:
     Args:
         inner: Where requests go that no store answers.
         identity: What makes one model different from another (name, revision, rung, …).
-        read: Stores asked in turn.
+        read: Stores asked in turn; the first is the sweep's own.
         write: Stores that keep a new answer.
     """
 
@@ -142,12 +142,19 @@ class Cache:
         self._write = write
 
     async def send(self, request: Request) -> Response:
-        """Answer from a store, else by the inner model."""
+        """Answer from a store, else by the inner model.
+
+        What another store than the first answers is copied into the first: the sweep's own store
+        then holds all that the sweep was answered, whatever becomes of the others.
+        """
         key = self.key(request)
-        for store in self._read:
+        for position, store in enumerate(self._read):
             stored = await store.get(key)
-            if stored is not None:
-                return _decode(stored)
+            if stored is None:
+                continue
+            if position > 0:
+                await self._read[0].put(key, stored)
+            return _decode(stored)
         response = await self._inner.send(request)
         for store in self._write:
             await store.put(key, _encode(response))

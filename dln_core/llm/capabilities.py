@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dln_core.config import LLMConfig
-from dln_core.errors import AuthenticationError, LLMError, ScoringError
+from dln_core.errors import AuthenticationError, LLMError, ScoringError, UnreachableError
 from dln_core.llm.base import GenerateRequest, LanguageModel, ScoreRequest
 from dln_core.types import Message
 
@@ -60,19 +60,15 @@ async def probe(
     Raises:
         AuthenticationError: If the endpoint refuses the key.
         ScoringError: If no allowed rung works, with what each one met.
-        LLMError: If the endpoint cannot be reached.
+        UnreachableError: If the endpoint cannot be reached.
     """
     met: list[str] = []
     for route in candidate_routes(config, rung):
         try:
             await _check(open_route(route), route)
-        except AuthenticationError:
+        except (AuthenticationError, UnreachableError):
             raise
-        except ScoringError as error:
-            met.append(f"{route.rung} over {route.api}: {error}")
         except LLMError as error:
-            if "gave up after" in str(error):
-                raise
             met.append(f"{route.rung} over {route.api}: {error}")
         else:
             return route

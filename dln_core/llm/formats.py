@@ -86,7 +86,7 @@ def score_call(config: LLMConfig, api: str, request: ScoreRequest) -> Call:
         # The space belongs to the target: tokenizers join it to the word that follows.
         targets = [f" {target}" for target in request.targets]
         body |= {"prompt": as_text(request.messages), "targets": targets}
-    return Call("score", body)
+    return Call("score", body | config.extra)
 
 
 def read_score(request: ScoreRequest, body: Any) -> tuple[Choice, ...]:

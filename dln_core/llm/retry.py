@@ -6,7 +6,7 @@ import random
 
 import anyio
 
-from dln_core.errors import LLMError, TransientError
+from dln_core.errors import TransientError, UnreachableError
 from dln_core.llm.base import LanguageModel, Request, Response
 
 FIRST_WAIT_S = 0.5
@@ -29,7 +29,8 @@ class Retry:
         """Answer by the inner model, trying again upon transient failures.
 
         Raises:
-            LLMError: If the last attempt failed too, or at once for a lasting failure.
+            UnreachableError: If the last attempt failed too.
+            LLMError: At once for a lasting failure.
         """
         attempt = 0
         while True:
@@ -38,7 +39,7 @@ class Retry:
                 return await self._inner.send(request)
             except TransientError as error:
                 if attempt >= self._max_attempts:
-                    raise LLMError(
+                    raise UnreachableError(
                         f"{error}; gave up after {attempt} attempts: check that the endpoint is "
                         "up, then run the same command again to go on"
                     ) from error

@@ -18,6 +18,7 @@ LAYER = LanguageLayer(
 )
 CASES = tuple(Case(f"Item: {n}", "Even", ("Even", "Odd")[n % 2]) for n in range(20))
 SHOTS = tuple(Demonstration(case.body, case.target) for case in CASES)
+EVIDENCE = Evidence(CASES, SHOTS, ("Even", "Odd"))
 
 
 class Writer:
@@ -34,14 +35,18 @@ class Writer:
 
 async def propose(world, count=8, parents=(PARENT,), seed=0, **config):
     proposal = Proposal(model=SimulatedModel(world), config=ProposalConfig(**config))
-    evidence = Evidence(CASES, SHOTS)
-    return await proposal.propose(LAYER, parents, evidence, count, np.random.default_rng(seed))
+    return await proposal.propose(LAYER, parents, EVIDENCE, count, np.random.default_rng(seed))
 
 
 async def test_candidates_are_distinct_and_never_a_parent():
-    world = Writer("Say Even or Odd.", "Look at the last digit.")
+    world = Writer("Say Even or Odd.", "Even or Odd? See the last digit.")
     candidates = await propose(world, demonstration_share=0.0)
-    assert [c.prompt for c in candidates] == [Prompt("Look at the last digit.")]
+    assert [c.prompt for c in candidates] == [Prompt("Even or Odd? See the last digit.")]
+
+
+async def test_a_written_instruction_is_bounded_in_length():
+    world = Writer("Even or Odd " * 30)
+    assert await propose(world, demonstration_share=0.0, max_instruction_chars=100) == []
 
 
 async def test_worked_examples_are_balanced_over_answers_and_bounded():
@@ -61,7 +66,7 @@ async def test_a_parent_that_shows_examples_never_grows_beyond_the_bound():
 
 
 async def test_the_request_shows_errors_successes_and_the_instruction():
-    world = Writer("Look at the last digit.")
+    world = Writer("Even or Odd? See the last digit.")
     await propose(world, demonstration_share=0.0)
     text = world.requests[0].messages[0].text
     assert PARENT.instruction in text
@@ -70,7 +75,7 @@ async def test_the_request_shows_errors_successes_and_the_instruction():
 
 
 async def test_each_proposal_has_its_own_seed_and_equal_seeds_repeat_everything():
-    world = Writer(*(f"Rule {n}." for n in range(50)))
+    world = Writer(*(f"Rule {n}: Even or Odd." for n in range(50)))
     first = await propose(world, demonstration_share=0.0, seed=1)
     assert len({request.seed for request in world.requests}) == 8
     assert first == await propose(world, demonstration_share=0.0, seed=1)
@@ -81,7 +86,7 @@ async def test_each_proposal_has_its_own_seed_and_equal_seeds_repeat_everything(
     "text",
     [
         "",
-        "x" * 1501,
+        "Say Even, or else say nothing.",
         "Please provide the text to classify.",
         "The student should do better.",
         "<<< Decide >>>",
@@ -89,11 +94,11 @@ async def test_each_proposal_has_its_own_seed_and_equal_seeds_repeat_everything(
     ],
 )
 def test_a_useless_instruction_is_refused(text):
-    assert not acceptable(text, 1500, CASES)
+    assert not acceptable(text, PARENT, EVIDENCE)
 
 
 def test_a_plain_instruction_is_accepted():
-    assert acceptable("Name the parity: Even or Odd.", 1500, CASES)
+    assert acceptable("Name the parity: Even or Odd.", PARENT, EVIDENCE)
 
 
 @pytest.mark.parametrize(

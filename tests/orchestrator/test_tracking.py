@@ -56,6 +56,11 @@ def runs_of(plan):
     return client, {run.data.tags["trial_id"]: run for run in runs}
 
 
+def rows_of(client, run, name):
+    history = client.get_metric_history(run.info.run_id, name)
+    return [(metric.step, metric.timestamp, metric.value) for metric in history]
+
+
 def content_of(plan):
     """Return all that the store holds of a plan: each metric's rows, tags, parameters, files."""
     client, runs = runs_of(plan)
@@ -63,11 +68,8 @@ def content_of(plan):
         key: (
             run.info.status,
             run.data.params,
-            {name: value for name, value in run.data.tags.items()},
-            {
-                name: [(m.step, m.timestamp, m.value) for m in client.get_metric_history(run.info.run_id, name)]
-                for name in run.data.metrics
-            },
+            run.data.tags,
+            {name: rows_of(client, run, name) for name in run.data.metrics},
             sorted(
                 file.path
                 for folder in (None, "prompts", "candidates")
@@ -75,7 +77,7 @@ def content_of(plan):
             ),
         )
         for key, run in runs.items()
-    }  # fmt: skip
+    }
 
 
 def test_the_store_holds_what_the_journal_holds(recorded, toy_event):

@@ -1,9 +1,9 @@
 """Classification tasks from a lexicon: what is said decides the label, how it is said does not.
 
 An item is a *core sentence* set into a *frame*.  The core carries the cue of its label; the frame
-carries what a reader would wrongly go by.  A core is made from a *stem*: a whole sentence that
-makes one item, or a sentence with slots that makes several.  An item's source names its stem, and
-each stem serves one split, so that no test core can be known from training.
+says nothing about it, or carries what a reader would wrongly go by.  A core is made from a *stem*:
+a whole sentence that makes one item, or a sentence with slots that makes several.  An item's source
+names its stem, and each stem serves one split, so that no test core can be known from training.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The generated tasks: balanced, disjoint by stem, honest in tone, right by another solver."""
+"""The generated tasks: balanced, disjoint by stem, framed alike, right by another solver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from dln_core.tasks import load_task
 from dln_core.tasks.generated.grammar import lexicon
 
 WITH_LEXICON = ("triage", "routing")
-STARTS_IN_CAPITALS = ("I", "Jonas", "Lena", "Ravi")
 # Jaccard index of content words; above it, two cores tend to tell the same event.
 MOST_SHARED_WORDS = 0.4
 FUNCTION_WORDS = frozenset(
@@ -98,8 +97,8 @@ def test_no_two_items_of_triage_share_a_core():
 def test_triage_cores_are_clauses_that_fit_every_frame():
     words = lexicon("triage")
     for core in (stem for stems in words.stems.values() for stem in stems):
-        assert core[0].islower() or core.split()[0] in STARTS_IN_CAPITALS, core
-        assert 7 <= len(core.split()) <= 16, core
+        assert core[0].islower() or core.startswith("I "), core
+        assert 6 <= len(core.split()) <= 15, core
         assert not re.search(r"[.:;!?{}]", core), core
 
 
@@ -118,11 +117,13 @@ def test_triage_cores_of_different_splits_have_few_words_in_common():
     assert worst[0][0] < MOST_SHARED_WORDS, "\n".join(f"{p:.2f}: {a} / {b}" for p, a, b in worst)
 
 
-def test_the_tone_of_a_triage_message_speaks_against_its_label():
+def test_both_labels_of_triage_are_framed_alike():
     for part in splits_of("triage").values():
-        loud = Counter(example.target for example in part if example.input.count("!") >= 2)
-        assert loud["Normal"] == pytest.approx(0.7 * len(part) / 2)
-        assert loud["Urgent"] == pytest.approx(0.3 * len(part) / 2)
+        frames = {label: Counter() for label in part[0].labels}
+        for example in part:
+            frames[example.target][frame_of(example)] += 1
+        assert frames["Urgent"] == frames["Normal"]
+        assert len(frames["Urgent"]) == len(lexicon("triage").frames["plain"])
 
 
 def bag_of_words_accuracy(train, test, text):
@@ -143,12 +144,11 @@ def bag_of_words_accuracy(train, test, text):
     return right / len(test)
 
 
-def test_a_triage_frame_tells_no_more_than_the_share_of_its_impression():
+def test_a_triage_frame_alone_says_nothing_about_the_label():
     splits = splits_of("triage")
-    share = lexicon("triage").impressions["Urgent"]["calm"]
     for split in ("dev", "test"):
         accuracy = bag_of_words_accuracy(splits["train"], splits[split], frame_of)
-        assert 0.5 < accuracy <= share + 1e-9
+        assert accuracy == pytest.approx(0.5)
 
 
 def test_generated_data_is_the_same_in_every_process():
