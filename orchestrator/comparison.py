@@ -20,12 +20,12 @@ class Comparison:
     """A finished trial beside the reference points on the same items.
 
     Attributes:
-        before: Test accuracy of the initial prompt; None where it was not computed.
+        before: The row of the initial prompt; None where it was not computed.
         p_value: Two-sided exact McNemar test of before against after, paired by item.
         references: Test accuracy by name of the reference point.
     """
 
-    before: float | None
+    before: Row | None
     p_value: float | None
     references: Mapping[str, float]
 
@@ -72,4 +72,4 @@ def _compare(summary: TrialSummary, table: Sequence[Row]) -> Comparison:
         p_value = mcnemar_exact(
             [before[item] for item in summary.correct], list(summary.correct.values())
         )
-    return Comparison(before=initial["accuracy"], p_value=p_value, references=references)
+    return Comparison(before=initial, p_value=p_value, references=references)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.box import SIMPLE_HEAD
 from rich.console import JustifyMethod
 from rich.table import Table
@@ -42,20 +45,24 @@ def result_table(results: SweepResults) -> Table:
 def _cells(trial: PlannedTrial, summary: TrialSummary, comparison: Comparison) -> tuple[str, ...]:
     is_trained = trial.settings.network.is_trained
     before = comparison.before if is_trained else None
-    after, test = _percent(None), summary.test
-    if test is not None:
-        after = f"{_percent(test['accuracy'])} [{_percent(test['low'])}, {_percent(test['high'])}]"
-    gain = None if test is None or before is None else test["accuracy"] - before
+    test = summary.test
+    gain = None if test is None or before is None else test["accuracy"] - before["accuracy"]
     return (
         trial.name,
         summary.status if summary.stopped is None else f"{summary.status} ({summary.stopped})",
         _percent(summary.dev_accuracy),
-        _percent(before),
-        after,
+        _with_interval(before),
+        _with_interval(test),
         "-" if gain is None else f"{100 * gain:+.1f}",
         _p_value(comparison.p_value) if is_trained else "-",
         *(_percent(comparison.references.get(name)) for name in REFERENCES),
     )
+
+
+def _with_interval(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    return f"{_percent(row['accuracy'])} [{_percent(row['low'])}, {_percent(row['high'])}]"
 
 
 def _percent(share: float | None) -> str:

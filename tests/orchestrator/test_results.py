@@ -79,7 +79,7 @@ def test_varying_settings_are_columns_too(toy_plan):
 
 def test_before_and_after_are_paired_by_item(finished):
     comparison = results_of(finished).comparisons[finished.trials[0].trial_id]
-    assert comparison.before == 0.0
+    assert comparison.before["accuracy"] == 0.0
     assert comparison.p_value == 1.0
     assert comparison.references["majority"] == 0.5
 
@@ -93,7 +93,7 @@ def test_no_p_value_is_given_for_other_items(finished):
 def test_what_is_not_significant_is_called_so(finished):
     cells = dict(zip(HEADINGS, result_cells(results_of(finished))[0], strict=True))
     assert cells["p, exact paired"] == "1 not significant"
-    assert (cells["test before"], cells["after"]) == ("0.0", "50.0 [10.0, 90.0]")
+    assert (cells["test before"], cells["after"]) == ("0.0 [0.0, 100.0]", "50.0 [10.0, 90.0]")
     assert (cells["gain"], cells["majority"], cells["few-shot"]) == ("+50.0", "50.0", "-")
 
 
