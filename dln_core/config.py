@@ -278,6 +278,11 @@ class LLMConfig:
         require_choice("llm.provider", self.provider, ("local", "openai_compatible", "simulated"))
         require_choice("llm.api", self.api, ("auto", "completions", "chat"))
         require_positive("llm.timeout_s", self.timeout_s)
+        require(
+            "@" not in (self.base_url or ""),
+            "llm.base_url must not hold a user or password, since settings are written to disk; "
+            f"put the key into the environment variable {self.api_key_env} instead",
+        )
         for name in self.omit:
             require_choice("llm.omit", name, ("temperature", "seed", "stop"))
         require(
@@ -304,7 +309,7 @@ class LimitsConfig:
     Attributes:
         requests_per_minute: Requests started in any minute.
         tokens_per_minute: Prompt and completion tokens in any minute.
-        max_concurrency: Sequences in flight.
+        max_concurrency: Requests in flight.
         max_attempts: Tries of one request before it fails for good.
     """
 

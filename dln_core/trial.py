@@ -15,6 +15,7 @@ from typing import Any
 import anyio.to_thread
 
 from dln_core.config import CacheConfig, LimitsConfig, TrialSettings, require
+from dln_core.errors import ScoringError
 from dln_core.evaluation import accuracy, evaluate
 from dln_core.export import load_network, network_document
 from dln_core.llm.connect import Connection, connect, open_stores
@@ -101,18 +102,23 @@ class Trial:
         async with AsyncExitStack() as stack:
             stores = await stack.enter_async_context(open_stores(services.cache, services.store))
             common: dict[str, Any] = {
-                "rung": settings.scoring.rung,
                 "share": services.share,
                 "stores": stores,
                 "ledgers": ledgers,
             }
             forward = backward = await stack.enter_async_context(
-                connect(settings.llm, limits=services.limits, **common)
+                connect(
+                    settings.llm,
+                    rung=settings.scoring.rung,
+                    limits=services.limits,
+                    **common,
+                )
             )
+            check_rung(settings, task, forward.route.rung)
             if settings.backward_llm is not None and settings.network.is_trained:
                 limits = services.backward_limits or services.limits
                 backward = await stack.enter_async_context(
-                    connect(settings.backward_llm, limits=limits, **common)
+                    connect(settings.backward_llm, rung=None, limits=limits, **common)
                 )
             yield cls(settings, task, forward, backward, ledgers)
 
@@ -215,6 +221,21 @@ def random_shots(task: Task, count: int, seed: int) -> list[Example]:
     train = task.splits.train
     order = generator(seed, 0, Choice.shots).permutation(len(train))
     return [train[i] for i in order[:count]]
+
+
+def check_rung(settings: TrialSettings, task: Task, rung: str | None) -> None:
+    """Refuse to train by next-token log-probs where whole texts must be scored.
+
+    Raises:
+        ScoringError: If hidden texts or free-text answers would be judged by their first token.
+    """
+    needs_texts = len(settings.network.layers) > 1 or not task.is_classification
+    if settings.network.is_trained and needs_texts and rung == "label":
+        raise ScoringError(
+            f"{settings.llm.model} gives log-probs of the next token alone, but training "
+            f"{settings.network.name} on {task.name} scores whole texts; use an endpoint that "
+            "echoes log-probs, or one layer on a task with labels"
+        )
 
 
 def check_settings(settings: TrialSettings, task: Task) -> None:

@@ -29,7 +29,7 @@ def network_lines(network: dict[str, Any]) -> list[str]:
     """Write a network's prompts by layer as lines of Markdown."""
     lines: list[str] = []
     for index, layer in enumerate(network["layers"]):
-        lines += [f"## Layer {index}: {layer['name']}", ""]
+        lines += [f"## Layer {index + 1}: {layer['name']}", ""]
         lines += [*_fenced(layer["prompt"]["instruction"]), ""]
         for number, shown in enumerate(layer["prompt"]["demonstrations"], start=1):
             lines += [f"Demonstration {number}", ""]

@@ -240,7 +240,9 @@ def _experiment_id(client: MlflowClient, config: TrackingConfig) -> str:
         path = sqlite_path(config.uri)
         # Beside the database, so that both can be moved and found together.
         location = None if path is None else str(path.parent / "mlartifacts" / config.experiment)
-        return str(client.create_experiment(config.experiment, artifact_location=location))
+        # With this kind the UI opens on the table of runs and their charts, not on traces.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return str(client.create_experiment(config.experiment, location, tags))
     if experiment.lifecycle_stage != "active":
         raise TrackingError(
             f"the MLflow experiment {config.experiment} was deleted; restore it with `mlflow "

@@ -24,10 +24,10 @@ PROBE = (
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How an endpoint is used: ``api`` for texts, ``rung`` for their log-probs."""
+    """How an endpoint is used: ``api`` for texts, ``rung`` for their log-probs (None for none)."""
 
     api: str
-    rung: str
+    rung: str | None
 
 
 def candidate_routes(config: LLMConfig, rung: str) -> list[Route]:

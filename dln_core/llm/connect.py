@@ -80,7 +80,7 @@ def cache_folder(config: CacheConfig) -> Path:
 async def connect(
     config: LLMConfig,
     *,
-    rung: str,
+    rung: str | None,
     limits: LimitsConfig,
     share: int,
     stores: Stores,
@@ -90,7 +90,7 @@ async def connect(
 
     Args:
         config: Which model, and where.
-        rung: The setting ``scoring.rung``.
+        rung: The setting ``scoring.rung``; None for a model that only writes texts.
         limits: What the endpoint allows.
         share: Number of processes among which the limits are divided.
         stores: Stored answers.
@@ -111,7 +111,7 @@ async def connect(
 
 
 async def _open_endpoint(
-    config: LLMConfig, rung: str, stack: AsyncExitStack
+    config: LLMConfig, rung: str | None, stack: AsyncExitStack
 ) -> tuple[LanguageModel, Route]:
     if not config.base_url:
         raise ConfigError(
@@ -123,6 +123,9 @@ async def _open_endpoint(
     def open_route(route: Route) -> LanguageModel:
         return Endpoint(config, session, api=route.api, rung=route.rung)
 
+    if rung is None:
+        route = Route("chat" if config.api == "auto" else config.api, None)
+        return open_route(route), route
     route = await probe(lambda r: Retry(open_route(r), PROBE_ATTEMPTS), config, rung)
     return open_route(route), route
 

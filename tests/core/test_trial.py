@@ -19,12 +19,14 @@ from dln_core.config import (
     TrainerConfig,
     TrialSettings,
 )
-from dln_core.errors import ConfigError
+from dln_core.errors import ConfigError, ScoringError
 from dln_core.export import load_network
 from dln_core.identity import baseline_id, trial_id
+from dln_core.llm.simulated import InContextReader
 from dln_core.network import Network
 from dln_core.tasks import load_task
 from dln_core.trial import Services, Trial
+from tests.servers import serve
 
 SIMULATED = LLMConfig(
     provider="simulated",
@@ -205,3 +207,29 @@ async def test_reference_points_cover_the_same_test_items(services):
 async def test_tasks_without_labels_have_no_majority_to_name(services):
     rows = await run_baselines(settings(task=TaskConfig(name="stock_count")), services)
     assert [row["baseline"] for row in rows] == ["initial", "few_shot"]
+
+
+async def test_next_token_log_probs_train_labels_alone(services):
+    async with serve(InContextReader(), routes={"chat/completions"}) as server:
+        endpoint = LLMConfig(
+            provider="openai_compatible", model="simulated", base_url=server.base_url
+        )
+        hidden = LayerConfig(name="thoughts", template="hidden", instruction="Think.", max_tokens=8)
+        two = NetworkConfig(name="dln2", layers=[hidden, LayerConfig()])
+        with pytest.raises(ScoringError, match="dln2 on triage scores whole texts"):
+            await advances(settings(llm=endpoint, network=two), services)
+        with pytest.raises(ScoringError, match="dln1 on stock_count scores whole texts"):
+            await advances(settings(llm=endpoint, task=TaskConfig(name="stock_count")), services)
+
+
+async def test_a_backward_model_needs_no_log_probs(services):
+    async with serve(InContextReader(), routes={"chat/completions"}, next_token="null") as server:
+        writer = LLMConfig(provider="openai_compatible", model="writer", base_url=server.base_url)
+        done, _ = await advances(settings(backward_llm=writer), services)
+        assert done[-1].done
+        assert server.num_requests > 0
+
+
+def test_an_address_with_a_password_is_refused():
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
+        LLMConfig(provider="openai_compatible", base_url="http://me:secret@there/v1")
