@@ -153,6 +153,9 @@ class _Run:
     async def carry_out(self, jobs: list[Job]) -> list[str]:
         """Do the jobs, as many at once as ``cluster.max_trials``; return what failed."""
         models = served_models(job.settings for job in jobs)
+        num_trials = sum(isinstance(job, PlannedTrial) for job in jobs)
+        started = ", ".join([*models, "Ray"])
+        say(f"{num_trials} of {len(self._plan.trials)} trials to go; starting {started}")
         async with serve(models) as addresses, self._site(jobs) as site:
             places = anyio.Semaphore(self._plan.run.cluster.max_trials)
             async with anyio.create_task_group() as helpers:
