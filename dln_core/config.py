@@ -315,7 +315,7 @@ class LimitsConfig:
 
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
-    max_concurrency: int | None = 64
+    max_concurrency: int | None = 128
     max_attempts: int = 8
 
     def __post_init__(self) -> None:
