@@ -67,8 +67,8 @@ async def serve(models: list[str]) -> AsyncIterator[dict[str, str]]:
     """
     addresses: dict[str, str] = {}
     servers: list[_Server] = []
-    async with anyio.create_task_group() as tasks:
-        try:
+    try:
+        async with anyio.create_task_group() as tasks:
             for model in models:
                 server = _Server(model, await _start(model))
                 servers.append(server)
@@ -76,11 +76,12 @@ async def serve(models: list[str]) -> AsyncIterator[dict[str, str]]:
                 addresses[model] = await server.address()
                 tasks.start_soon(server.drain_output)
             yield addresses
-        finally:
-            with anyio.CancelScope(shield=True):
-                for server in servers:
-                    await server.stop()
             tasks.cancel_scope.cancel()
+    finally:
+        # By now nobody reads from the pipes that this closes.
+        with anyio.CancelScope(shield=True):
+            for server in servers:
+                await server.stop()
 
 
 async def _start(model: str) -> Process:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,34 @@ Read = Callable[[int, int, Logits], None]
 # More tokens at once make matrix products no faster, and logits of all of them take 4 bytes x
 # the vocabulary each.
 STEP_TOKENS = 512
+
+
+class Rounding(Enum):
+    """How activations are rounded on the way through the model.
+
+    With ``none``, answers depend on the request alone, not on what else is in its batch.  The
+    others move a token's log-prob by about 0.05 nats.
+    """
+
+    none = "none"
+    eight_bits = "eight_bits"
+    bfloat16 = "bfloat16"
+
+
+_ROUNDING_SETTINGS: dict[Rounding, dict[str, Any]] = {
+    Rounding.none: {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0},
+    Rounding.eight_bits: {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 32,
+    },
+    Rounding.bfloat16: {"INFERENCE_PRECISION_HINT": "bf16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0},
+}
+
+
+def fastest_for_reading() -> Rounding:
+    """Choose for many tokens at once: bfloat16 where the CPU computes in it, else 8 bits."""
+    abilities = local_extra("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return Rounding.bfloat16 if "BF16" in abilities else Rounding.eight_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +81,13 @@ class CompiledModel:
     Args:
         folder: Result of the conversion.
         num_threads: Threads of one step.
-        exact: Compute in full precision.  Answers then depend on the request alone, not on what
-            else is in its batch.  Otherwise activations are rounded (to bfloat16 where the CPU
-            computes in it, else to 8 bits), which takes about two thirds of the time or less and
-            moves a token's log-prob by about 0.05 nats.
+        rounding: How activations are rounded.
 
     Attributes:
         bytes_per_token: Attention memory of one token of one row.
     """
 
-    def __init__(self, folder: Path, num_threads: int, *, exact: bool) -> None:
+    def __init__(self, folder: Path, num_threads: int, rounding: Rounding) -> None:
         core = local_extra("openvino").Core()
         model = core.read_model(folder / "openvino_model.xml")
         _select_rows_before_head(model)
@@ -74,7 +100,7 @@ class CompiledModel:
                 "INFERENCE_NUM_THREADS": num_threads,
                 # Pinned, the threads of two processes land on one core.
                 "ENABLE_CPU_PINNING": False,
-                **_rounding(core, exact=exact),
+                **_ROUNDING_SETTINGS[rounding],
             },
         )
         shapes = [state.state.shape for state in self.new_request().query_state()]
@@ -197,15 +223,6 @@ class Session:
         )
         logits: Logits = self._request.get_output_tensor(0).data
         return logits[: len(wanted)]
-
-
-def _rounding(core: Any, *, exact: bool) -> dict[str, Any]:
-    """Choose how activations are rounded: not at all, or as the CPU computes fastest."""
-    if exact:
-        return {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
-    if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        return {"INFERENCE_PRECISION_HINT": "bf16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
-    return {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 32}
 
 
 def _select_rows_before_head(model: Any) -> None:
