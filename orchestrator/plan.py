@@ -19,7 +19,6 @@ from orchestrator.estimate import Estimate, estimate_baselines, estimate_trial, 
 from orchestrator.files import journal_errors, write_atomic
 from orchestrator.naming import Value, name_sweep, name_trial, varying_settings
 from orchestrator.schema import RunConfig
-from orchestrator.tracking_check import without_password
 
 PLAN_FILE = "plan.json"
 _TRIAL_FIELDS = tuple(field.name for field in dataclasses.fields(TrialSettings))
@@ -208,12 +207,8 @@ def _trial_to_dict(trial: PlannedTrial, digests: dict[str, str]) -> dict[str, An
         "varying": trial.varying,
         "task_digest": digests.get(trial.trial_id),
         "estimate": trial.estimate.to_dict(),
-        "settings": _without_passwords(dataclasses.asdict(settings)),
+        "settings": dataclasses.asdict(settings),
     }
 
 
-def _without_passwords(settings: dict[str, Any]) -> dict[str, Any]:
-    for key in ("llm", "backward_llm"):
-        if settings[key] and settings[key]["base_url"]:
-            settings[key]["base_url"] = without_password(settings[key]["base_url"])
-    return settings
+def _without_passwor
