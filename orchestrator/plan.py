@@ -209,6 +209,3 @@ def _trial_to_dict(trial: PlannedTrial, digests: dict[str, str]) -> dict[str, An
         "estimate": trial.estimate.to_dict(),
         "settings": dataclasses.asdict(settings),
     }
-
-
-def _without_passwor
