@@ -9,7 +9,7 @@ from dln_core.llm.local.convert import read_summary
 from dln_core.llm.local.echo import Echoer
 from dln_core.llm.local.generation import Generator
 from dln_core.llm.local.scoring import Scorer
-from dln_core.llm.local.session import CompiledModel, Rounding, fastest_for_reading
+from dln_core.llm.local.session import CompiledModel
 from dln_core.llm.local.tokens import Tokenizer
 
 
@@ -45,16 +45,11 @@ class LocalEngine:
     ) -> None:
         self.context_length = int(read_summary(folder)["context_length"])
         self.tokenizer = Tokenizer(folder)
-        reads = Rounding.none if exact else fastest_for_reading()
-        # Token by token, 8 bits are twice as fast as bfloat16, since weights dominate.
-        writes = Rounding.none if exact else Rounding.eight_bits
-        threads = num_threads or default_threads()
-        self._models = {each: CompiledModel(folder, threads, each) for each in {reads, writes}}
-        self.scorer = Scorer(self._models[reads])
-        self.echoer = Echoer(self._models[reads])
-        self.generator = Generator(self._models[writes], self.tokenizer)
+        self._model = CompiledModel(folder, num_threads or default_threads(), exact=exact)
+        self.scorer = Scorer(self._model)
+        self.echoer = Echoer(self._model)
+        self.generator = Generator(self._model, self.tokenizer)
 
     def stop(self) -> None:
         """Let whatever is under way fail at its next step; the engine is of no use after it."""
-        for model in self._models.values():
-            model.stop()
+        self._model.stop()
