@@ -245,6 +245,11 @@ class PriceConfig:
     prompt_usd_per_million: float | None = None
     completion_usd_per_million: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("prompt_usd_per_million", "completion_usd_per_million"):
+            value = getattr(self, name)
+            require(value is None or value >= 0, f"llm.price.{name}={value} must not be negative")
+
 
 @dataclass(slots=True, kw_only=True)
 class LLMConfig:
@@ -288,6 +293,11 @@ class LLMConfig:
         require(
             self.provider != "openai_compatible" or bool(self.base_url),
             "llm.base_url is missing; give the endpoint's address with its /v1, "
+            "e.g. llm.base_url=http://localhost:8000/v1",
+        )
+        require(
+            not self.base_url or self.base_url.startswith(("http://", "https://")),
+            f"llm.base_url={self.base_url} must begin with http:// or https://, "
             "e.g. llm.base_url=http://localhost:8000/v1",
         )
 
@@ -356,3 +366,4 @@ class TrialSettings:
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, f"seed={self.seed} must not be negative")
+        require(self.seed < 2**63, f"seed={self.seed} is too large; it must be below 2**63")

@@ -51,8 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _carry_out(arguments: Sequence[str]) -> int:
     parser = get_args_parser()
-    # Hydra's own call stops at the first flag: `task=triage -m seed=1,2` would be refused.
-    options = parser.parse_intermixed_args(list(arguments))
+    options = _read_flags(parser, arguments)
     _refuse_unsupported(options)
     composer = Composer()
     if options.shell_completion:
@@ -120,6 +119,21 @@ def _show(composer: Composer, parser: argparse.ArgumentParser, options: argparse
 
 def _no_task(_config: DictConfig) -> None:
     """Stand where Hydra wants a program to run; it only shows things here."""
+
+
+def _read_flags(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    parser.exit_on_error = False
+    try:
+        # Hydra's own call stops at the first flag: `task=triage -m seed=1,2` would be refused.
+        options, unknown = parser.parse_known_intermixed_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}; --help shows how a command is written") from error
+    if unknown:
+        raise ConfigError(
+            f"{unknown[0]} is no flag; settings are written key=value, without dashes "
+            "(--help lists all)"
+        )
+    return options
 
 
 def _refuse_unsupported(options: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from orchestrator.interrupts import treat_sigterm_as_interrupt
 from orchestrator.schema import ClusterConfig
 
 CONNECT_TIMEOUT_S = 5.0
+RAY_CLIENT_PORT = 10001  # of ray:// addresses that name none
 OBJECT_STORE_BYTES = 128 * 1024**2
 
 _QUIET = {
@@ -182,10 +183,11 @@ def free_port(wanted: int) -> int:
 def _check_reachable(address: str) -> None:
     # Ray itself would try for a minute and then end the whole process.
     parts = urlsplit(address if "//" in address else f"//{address}")
-    if parts.hostname is None or parts.port is None:
+    port = parts.port or (RAY_CLIENT_PORT if parts.scheme == "ray" else None)
+    if parts.hostname is None or port is None:
         return
     try:
-        socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S).close()
+        socket.create_connection((parts.hostname, port), CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise ClusterError(
             f"cluster.address={address} cannot be reached ({error}); start the cluster there, or "

@@ -23,12 +23,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dln_core.errors import ConfigError
 from dln_core.tasks import task_names
-from orchestrator.config_errors import as_config_errors, unknown_key
+from orchestrator.config_errors import as_config_errors, unknown_key, unknown_option
 from orchestrator.config_sources import ConfigFolders, find_folders, use_folders
 from orchestrator.schema import RunConfig
 
 HYDRA_VERSION_BASE = "1.3"
 _EXTRA_KEY = re.compile(r"(backward_)?llm\.extra[.=]")
+_NO_OPTION = re.compile(r"(backward_llm|backward_limits)=null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,19 @@ class _Axis:
 
 
 def opened(arguments: Sequence[str]) -> list[str]:
-    """Let keys below ``llm.extra`` be set without Hydra's plus signs: any name is right there."""
-    return [f"++{text}" if _EXTRA_KEY.match(text) else text for text in arguments]
+    """Let users write without Hydra's signs what Hydra would refuse.
+
+    Any name is right below ``llm.extra``, and groups that may be left out can be set to null.
+    """
+    return [_opened(text) for text in arguments]
+
+
+def _opened(text: str) -> str:
+    if _EXTRA_KEY.match(text):
+        return f"++{text}"
+    if _NO_OPTION.fullmatch(text):
+        return f"~{text.partition('=')[0]}"
+    return text
 
 
 class Composer:
@@ -73,6 +85,7 @@ class Composer:
         with self._session():
             given = _parse(opened(arguments))
             fixed = [override for override in given if not override.is_sweep_override()]
+            _check_options(fixed)
             head = _compose([str(override.input_line) for override in fixed])
             if multirun or head.hydra.mode == RunMode.MULTIRUN:
                 params = head.hydra.sweeper.params or {}
@@ -123,6 +136,7 @@ class Composer:
         if key == "task" and set(options) <= set(task_names()):
             return _Axis(_parse([f"task.name={name}" for name in options]), by_value=True)
         values = _parse([f"{key}={option}" for option in options])
+        _check_options(values)
         # Tables are merged key by key, so those of two points would mix.
         is_plain = override.type is OverrideType.CHANGE and not _is_group(override.key_or_group)
         has_tables = any(isinstance(value.value(), dict) for value in values)
@@ -178,8 +192,23 @@ def _merge_axes(swept: list[Override], given: list[Override]) -> list[Override]:
 
 
 def _is_group(key: str) -> bool:
-    loader = GlobalHydra.instance().config_loader()
-    return bool(loader.get_group_options(key))
+    return bool(_options_of(key))
+
+
+def _options_of(key: str) -> list[str]:
+    return list(GlobalHydra.instance().config_loader().get_group_options(key))
+
+
+def _check_options(overrides: Sequence[Override]) -> None:
+    """Refuse numbers and nulls as options, of which Hydra makes an error of its own program."""
+    for override in overrides:
+        key = override.key_or_group
+        # Tables set keys of the group; what is deleted has no value.
+        if override.is_delete() or isinstance(override.value(), str | list | dict) or "." in key:
+            continue
+        options = _options_of(key)
+        if options:
+            raise ConfigError(unknown_option(key, override.get_value_element_as_str(), options))
 
 
 def _refuse_several_values(override: Override) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,16 @@ from dln_core.errors import ConfigError
 from orchestrator.schema import RunConfig
 
 _MAX_LISTED = 12
+# OmegaConf's own words for a value of the wrong type.
+_REFUSED_VALUE = re.compile(
+    r"Value '(?P<value>.*)' (of type '\w+' could not be converted to|is not a valid) (?P<kind>\w+)"
+)
+_KINDS = {
+    "Integer": "a whole number",
+    "Float": "a number",
+    "Boolean": "true or false",
+    "bool": "true or false",
+}
 
 
 @contextmanager
@@ -49,10 +60,7 @@ def describe(error: Exception) -> str:
         return unknown_key(key)
     if isinstance(cause, MissingMandatoryValue):
         return f"{key} is missing; give it, e.g. {key}=…"
-    reason = " ".join(str(cause.msg or cause).splitlines()[0].split())
-    if reason.startswith("Invalid type assigned"):
-        return f"{key} holds several settings; set one of them, e.g. {key}.NAME=VALUE"
-    return f"{key}: {reason}" if key else reason
+    return _wrong_value(key, " ".join(str(cause.msg or cause).splitlines()[0].split()))
 
 
 def unknown_key(key: str) -> str:
@@ -60,6 +68,28 @@ def unknown_key(key: str) -> str:
     near = _near(key, list(_keys_of(RunConfig(), "")))
     guess = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"{key} is no setting{guess} (--help lists all)"
+
+
+def unknown_option(group: str, name: str, options: Sequence[str]) -> str:
+    """Say that a group has no such option, with the near ones or all if they are few."""
+    sentence = f"{'+sweep' if group == 'sweep' else group}={name} is unknown"
+    near = _near(name, options)
+    if near:
+        sentence += f"; did you mean {' or '.join(near)}?"
+    elif len(options) <= _MAX_LISTED:
+        sentence += f"; choose one of: {', '.join(options)}"
+    return f"{sentence} (python -m dln_core.tasks list shows all)" if group == "task" else sentence
+
+
+def _wrong_value(key: str, reason: str) -> str:
+    if reason.startswith("Invalid type assigned"):
+        return f"{key} holds several settings; set one of them, e.g. {key}.NAME=VALUE"
+    if reason.endswith("is not Optional"):
+        return f"{key}=null leaves {key} without a value; give it one"
+    found = _REFUSED_VALUE.match(reason)
+    if found:
+        return f"{key}={found['value']} must be {_KINDS[found['kind']]}"
+    return f"{key}: {reason}" if key else reason
 
 
 def _omegaconf_cause(error: BaseException | None) -> OmegaConfBaseException | None:
@@ -75,14 +105,7 @@ def _unknown_option(error: MissingConfigException) -> str:
     options = list(error.options or ())
     if not group or not options:
         return f"{error.missing_cfg_file} was not found among the configuration files"
-    key = "+sweep" if group == "sweep" else group
-    sentence = f"{key}={name} is unknown"
-    near = _near(name, options)
-    if near:
-        sentence += f"; did you mean {' or '.join(near)}?"
-    elif len(options) <= _MAX_LISTED:
-        sentence += f"; choose one of: {', '.join(options)}"
-    return f"{sentence} (python -m dln_core.tasks list shows all)" if group == "task" else sentence
+    return unknown_option(group, name, options)
 
 
 def _unknown_group(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dln_core.errors import (
@@ -16,6 +17,7 @@ from orchestrator.plan import PlannedTrial
 
 MAX_RETRIES = 1
 FAILURES_TO_STOP = 3
+MAX_NAMES = 3
 
 _FINAL = (AuthenticationError, ConfigError, DataError, ScoringError, WeightsError)
 
@@ -28,6 +30,21 @@ def describe(error: Exception) -> str:
 
 def _typed(error: Exception, text: str) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def summarize(failures: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say each cause once, with the names of what failed of it.
+
+    Args:
+        failures: Names by the sentence of ``describe``.
+    """
+    return [f"{_listed(names)} failed: {sentence}" for sentence, names in failures.items()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MAX_NAMES])
+    num_more = len(names) - MAX_NAMES
+    return f"{shown} and {num_more} more" if num_more > 0 else shown
 
 
 def may_retry(error: Exception, num_retries: int, has_progressed: bool) -> bool:

@@ -190,6 +190,18 @@ class Journal:
         self.out_dir = out_dir
         self.id: str = (read_json(out_dir / "journal.json") or {}).get("id", "")
 
+    def require_sweep(self, action: str) -> None:
+        """Make sure that an action on what was recorded finds a record.
+
+        Raises:
+            JournalError: If the folder holds no sweep.
+        """
+        if not self.id:
+            raise JournalError(
+                f"{self.out_dir} holds no sweep for action={action}; run the command without it "
+                "first, or give the out_dir of a sweep"
+            )
+
     @classmethod
     @contextmanager
     def locked(cls, out_dir: Path) -> Iterator[Journal]:

@@ -22,6 +22,7 @@ HEALTH_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
 TAIL_CHARS = 2000
 
+_ERROR_LINE = re.compile(r"^error: .*\n?", re.MULTILINE)
 _SERVING = re.compile(r"serving .+ at (http://\S+/v1)")
 
 # The kernel ends the server with its parent, even when the parent is killed outright.
@@ -109,7 +110,8 @@ class _Server:
         async for text in TextReceiveStream(_stream(self._process.stderr), errors="replace"):
             self._tail.extend(text)
             if not self._is_up:
-                sys.stderr.write(text)
+                # The last sentence is told once, by the error that it becomes.
+                sys.stderr.write(_ERROR_LINE.sub("", text))
                 sys.stderr.flush()
         self._said_all.set()
 
@@ -145,6 +147,9 @@ class _Server:
         if self._process.returncode is not None:
             await self._said_all.wait()
         lines = "".join(self._tail).strip().splitlines()
+        if lines and _ERROR_LINE.match(lines[-1]):
+            sentence = lines[-1].strip().removeprefix("error: ")
+            return f"the server of the local model {self._model} did not start: {sentence}"
         last = f", its last words: {lines[-1].strip()}" if lines else ""
         return (
             f"the server of the local model {self._model} did not start ({reason}{last}); try "

@@ -46,7 +46,8 @@ def _groups(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
 def _new_table(plan: Plan) -> Table:
     varying = list(plan.trials[0].varying)
     table = Table(title=f"{plan.sweep}: {_count(len(plan.trials), 'trial')}", title_justify="left")
-    for name in ("trial", "task", "network", "seed", *varying):
+    table.add_column("trial", no_wrap=True)
+    for name in ("task", "network", "seed", *varying):
         table.add_column(name, overflow="fold")
     for name in ("calls", "tokens", "USD"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dln_core.errors import JournalError
 from orchestrator.comparison import Row, SweepResults, gather
 from orchestrator.console import console, say
 from orchestrator.files import write_atomic
@@ -91,11 +90,7 @@ def report(plan: Plan) -> int:
         JournalError: If the output folder holds no sweep, or cannot be read or written.
     """
     journal = Journal(plan.out_dir)
-    if not journal.id:
-        raise JournalError(
-            f"{plan.out_dir} holds no sweep to report on; run the command without action=report "
-            "first, or give its out_dir"
-        )
+    journal.require_sweep("report")
     summaries = {trial.trial_id: journal.read(trial.trial_id).summary for trial in plan.trials}
     results = gather(plan, journal, summaries)
     write_results(plan.out_dir, results)

@@ -17,7 +17,7 @@ from orchestrator.budget import Budget, check_prices
 from orchestrator.cluster import ActorLostError, Cluster, connect, remote_errors
 from orchestrator.comparison import baseline_of, gather
 from orchestrator.console import console, say
-from orchestrator.failures import EndpointWatch, describe
+from orchestrator.failures import EndpointWatch, describe, summarize
 from orchestrator.groups import first_of
 from orchestrator.journal import Journal, TrialJournal
 from orchestrator.local_server import serve, served_models, with_addresses
@@ -122,7 +122,7 @@ async def _conclude(
 ) -> int:
     summaries = {key: each.summary for key, each in journals.items()}
     console.print(result_table(gather(plan, journal, summaries)))
-    for failure in dict.fromkeys(failures):
+    for failure in failures:
         say(failure)
     say(f"results: {plan.out_dir / 'results.csv'}, report: {plan.out_dir / 'report.html'}")
     await anyio.to_thread.run_sync(tracker.complete, journals)
@@ -148,7 +148,7 @@ class _Run:
         self._journals = journals
         self._feed = TrackingFeed(tracker)
         self._watch = EndpointWatch()
-        self._failures: list[str] = []
+        self._failures: dict[str, list[str]] = {}
 
     async def carry_out(self, jobs: list[Job]) -> list[str]:
         """Do the jobs, as many at once as ``cluster.max_trials``; return what failed."""
@@ -169,7 +169,7 @@ class _Run:
                 helpers.cancel_scope.cancel()
         if self._watch.verdict is not None:
             return [f"stopped, because the language model is of no use: {self._watch.verdict}"]
-        return self._failures
+        return summarize(self._failures)
 
     @asynccontextmanager
     async def _site(self, jobs: list[Job]) -> AsyncIterator[Site]:
@@ -226,7 +226,7 @@ class _Run:
             raise
         except Exception as error:  # the trial boundary: the other jobs go on
             self._watch.failed(error)
-            self._failures.append(f"{job.name} failed: {describe(error)}")
+            self._failures.setdefault(describe(error), []).append(job.name)
         finally:
             places.release()
 

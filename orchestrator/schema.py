@@ -12,7 +12,18 @@ from dln_core.config import (
     require_choice,
     require_positive,
 )
+from orchestrator.tracking_check import without_password
 
+# Folders of files are none of them: MLflow gave them up.
+STORE_ADDRESSES = (
+    "sqlite:///",
+    "http://",
+    "https://",
+    "postgresql",
+    "mysql",
+    "mssql",
+    "databricks",
+)
 ACTIONS = ("run", "plan", "report", "render", "sync")
 
 
@@ -51,6 +62,10 @@ class ClusterConfig:
         require_positive("cluster.max_trials", self.max_trials)
         require_positive("cluster.cpus_per_trial", self.cpus_per_trial)
         require(self.max_retries >= 0, "cluster.max_retries must not be negative")
+        require(
+            0 <= self.dashboard_port <= 65535,
+            f"cluster.dashboard_port={self.dashboard_port} must be from 0 (any) to 65535",
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,6 +79,13 @@ class TrackingConfig:
 
     uri: str = "sqlite:///mlflow.db"
     experiment: str = "dln"
+
+    def __post_init__(self) -> None:
+        require(
+            self.uri.startswith(STORE_ADDRESSES),
+            f"tracking.uri={without_password(self.uri)} is no address of an MLflow store; write "
+            "e.g. sqlite:///mlflow.db, or http://HOST:5000 for a server",
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -95,9 +95,7 @@ class Endpoint:
                 if response.status != 200:
                     raise self._failure(url, response, content)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransientError(
-                f"no answer from {url} ({type(error).__name__}: {error})"
-            ) from error
+            raise TransientError(f"no answer from {url} ({_reason(error)})") from error
         try:
             return orjson.loads(content)
         except orjson.JSONDecodeError as error:
@@ -129,6 +127,16 @@ class Endpoint:
 def _key(config: LLMConfig) -> str:
     # Keys that were read from a file often bring its line end along.
     return os.environ.get(config.api_key_env, "").strip()
+
+
+def _reason(error: Exception) -> str:
+    is_encrypted = isinstance(error, aiohttp.ClientSSLError)
+    if is_encrypted or not isinstance(error, aiohttp.ClientConnectorError):
+        return f"{type(error).__name__}: {error}".removesuffix(": ")
+    # Its own text repeats the address in the words of the event loop.
+    cause = error.os_error
+    is_of_system = cause.errno is not None and cause.errno > 0
+    return os.strerror(cause.errno) if is_of_system else cause.strerror or str(cause)
 
 
 def _message(content: bytes) -> str:

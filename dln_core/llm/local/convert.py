@@ -23,10 +23,10 @@ _SUMMARY = "model.json"
 
 def is_converted(folder: Path) -> bool:
     """Tell whether ``folder`` holds a complete result of the present conversion."""
-    path = folder / _SUMMARY
-    if not path.exists():
+    try:
+        return read_summary(folder).get("conversion") == CONVERSION_VERSION
+    except WeightsError:
         return False
-    return bool(read_summary(folder).get("conversion") == CONVERSION_VERSION)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dln_core.errors import WeightsError
 from dln_core.llm.local.convert import read_summary
 from dln_core.llm.local.echo import Echoer
 from dln_core.llm.local.generation import Generator
@@ -36,7 +37,7 @@ class LocalEngine:
         context_length: Most tokens of a context and what follows it.
 
     Raises:
-        WeightsError: If the folder holds no converted model.
+        WeightsError: If the folder holds no converted model, or a damaged one.
         ConfigError: If the ``local`` extra is not installed.
     """
 
@@ -44,8 +45,15 @@ class LocalEngine:
         self, folder: Path, num_threads: int | None = None, *, exact: bool = False
     ) -> None:
         self.context_length = int(read_summary(folder)["context_length"])
-        self.tokenizer = Tokenizer(folder)
-        self._model = CompiledModel(folder, num_threads or default_threads(), exact=exact)
+        try:
+            self.tokenizer = Tokenizer(folder)
+            self._model = CompiledModel(folder, num_threads or default_threads(), exact=exact)
+        except RuntimeError as error:
+            reason = str(error).strip().rpartition("\n")[2]
+            raise WeightsError(
+                f"{folder} cannot be loaded as a model ({reason}); delete this folder and pull "
+                "the model again"
+            ) from error
         self.scorer = Scorer(self._model)
         self.echoer = Echoer(self._model)
         self.generator = Generator(self._model, self.tokenizer)

@@ -49,17 +49,27 @@ def pull(name: str) -> Path:
 
     Raises:
         ConfigError: If the catalogue has no such name.
-        WeightsError: If the weights cannot be obtained or fail their check.
+        WeightsError: If the weights cannot be obtained or kept, or fail their check.
     """
     entry = find_model(name)
     folder = model_folder(name)
+    try:
+        return _make_ready(entry, folder)
+    except OSError as error:
+        raise WeightsError(
+            f"the weights of {name} cannot be kept in {folder} ({error.strerror or error}); free "
+            f"space or rights there, or name another folder with the variable {MODELS_DIR_ENV}"
+        ) from error
+
+
+def _make_ready(entry: CatalogEntry, folder: Path) -> Path:
     ready = folder / "ir"
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder), _progress() as progress:
         if not is_converted(ready):
             path = obtain(entry, folder, progress)
             _write_notice(entry, folder)
-            task = progress.add_task(f"converting {name}", total=path.stat().st_size)
+            task = progress.add_task(f"converting {entry.name}", total=path.stat().st_size)
             convert(path, ready, lambda num_bytes: progress.advance(task, num_bytes))
     return ready
 
