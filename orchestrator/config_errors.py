@@ -86,6 +86,8 @@ def _wrong_value(key: str, reason: str) -> str:
         return f"{key} holds several settings; set one of them, e.g. {key}.NAME=VALUE"
     if reason.endswith("is not Optional"):
         return f"{key}=null leaves {key} without a value; give it one"
+    if "is not a ListConfig" in reason:
+        return f"{key} must be a list; put brackets around its values, e.g. {key}=[…]"
     found = _REFUSED_VALUE.match(reason)
     if found:
         return f"{key}={found['value']} must be {_KINDS[found['kind']]}"

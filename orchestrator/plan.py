@@ -12,7 +12,6 @@ import orjson
 
 from dln_core.config import DataConfig, TaskConfig, TrialSettings, require
 from dln_core.errors import ConfigError
-from dln_core.export import load_network
 from dln_core.identity import trial_id
 from dln_core.tasks import Task, load_task
 from orchestrator.call_costs import TaskSize, measure
@@ -164,15 +163,14 @@ def _check_run_wide(configs: Sequence[RunConfig]) -> None:
 def _check_fit(points: Collection[TrialSettings], catalogue: _Catalogue) -> None:
     # They bring the HTTP client along, which mistakes found before this point need not pay for.
     from dln_core.llm.local.catalog import find_model
-    from dln_core.trial import check_settings
+    from dln_core.trial import check_settings, initial_network
     from orchestrator.local_server import served_models
 
     for model in served_models(points):
         find_model(model)
     for point in points:
         check_settings(point, catalogue.task(point))
-        if point.network.init is not None:
-            load_network(point.network.init)
+        initial_network(point, catalogue.task(point))
 
 
 def _trial_settings(config: RunConfig) -> TrialSettings:

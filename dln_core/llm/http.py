@@ -135,8 +135,9 @@ def _reason(error: Exception) -> str:
         return f"{type(error).__name__}: {error}".removesuffix(": ")
     # Its own text repeats the address in the words of the event loop.
     cause = error.os_error
-    is_of_system = cause.errno is not None and cause.errno > 0
-    return os.strerror(cause.errno) if is_of_system else cause.strerror or str(cause)
+    if cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno)
+    return cause.strerror or str(cause)
 
 
 def _message(content: bytes) -> str:

@@ -38,10 +38,10 @@ def test_a_taken_dashboard_port_is_replaced():
 def test_only_local_models_without_an_address_are_served(toy_plan, tmp_path):
     from dln_core.config import LLMConfig
 
-    local = LLMConfig(provider="local", model="small")
+    local = LLMConfig(provider="local", model="smollm2-135m")
     settings = toy_plan(llm=local).trials[0].settings
-    assert served_models([settings, settings]) == ["small"]
-    addressed = with_addresses(settings, {"small": "http://127.0.0.1:1/v1"})
+    assert served_models([settings, settings]) == ["smollm2-135m"]
+    addressed = with_addresses(settings, {"smollm2-135m": "http://127.0.0.1:1/v1"})
     assert addressed.llm.base_url == "http://127.0.0.1:1/v1"
     assert served_models([addressed]) == []
     assert served_models([toy_plan().trials[0].settings]) == []
