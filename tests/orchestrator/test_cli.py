@@ -54,9 +54,14 @@ def run_python(
         ["task=triage,routing"],
         ["seed=-1"],
         ["--config-dir", "elsewhere"],
+        ["--seed=3"],
+        ["--info", "nothing"],
         ["--cfg", "job", "-m"],
         ["--help", "llm=opnai"],
         ["trainer.batch_size=9999", "action=plan"],
+        ["llm.model=no-such-model"],
+        ["network.init=setup.cfg"],
+        ["network.layers=[{template:no_such_template}]"],
     ],
     ids=" ".join,
 )
@@ -137,6 +142,15 @@ def test_render_shows_the_request_of_each_layer(capsys: pytest.CaptureFixture[st
     printed = capsys.readouterr().out
     assert printed.index("[layer thoughts]") < printed.index("[layer output]")
     assert "<what thoughts writes>" in printed
+
+
+@pytest.mark.parametrize("action", ["report", "sync"])
+def test_what_was_never_run_can_neither_be_shown_nor_completed(
+    action: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main([f"action={action}"]) == 1
+    assert "holds no sweep" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

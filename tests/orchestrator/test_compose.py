@@ -84,6 +84,12 @@ def test_a_backward_model_is_chosen_like_the_forward_one(composer: Composer) -> 
     assert bounded.backward_limits.max_concurrency == 4
 
 
+def test_a_group_that_may_be_left_out_can_be_set_to_null(composer: Composer) -> None:
+    [config] = composer.compose(["backward_llm=null", "backward_limits=null"])
+    assert config.backward_llm is None
+    assert config.backward_limits is None
+
+
 def test_any_parameter_of_a_request_can_be_set(composer: Composer) -> None:
     [config] = composer.compose(["llm.extra.top_k=5"])
     assert config.llm.extra == {"top_k": 5}
@@ -109,12 +115,26 @@ def test_the_data_folder_defaults_to_the_environments(
         ("task=navigat", "task=navigat is unknown; did you mean navigate.*tasks list"),
         ("+sweep=smok", r"\+sweep=smok is unknown; did you mean smoke"),
         ("sweep=smoke", r"write \+sweep=NAME"),
-        ("seed=abc", "seed: Value 'abc'"),
+        ("trainer=3", "trainer=3 is unknown; choose one of: exact, fast, paper"),
+        ("limits=null", "limits=null is unknown; choose one of: default"),
+        ("task=1", "task=1 is unknown.*tasks list"),
+        ("seed=abc", "seed=abc must be a whole number"),
+        ("seed=null", "seed=null leaves seed without a value"),
         ("seed=-1", "seed=-1 must not be negative"),
+        ("seed=100000000000000000000", "is too large; it must be below"),
+        ("budget.max_seconds=soon", "budget.max_seconds=soon must be a number"),
+        ("trainer.posterior.use_prior=maybe", "use_prior=maybe must be true or false"),
+        ("llm.omit=seed", "llm.omit must be a list"),
+        ("llm.price.prompt_usd_per_million=-1", "must not be negative"),
+        ("tracking.uri=''", "tracking.uri= is no address.*sqlite:///mlflow.db"),
+        ("tracking.uri=mlruns", "tracking.uri=mlruns is no address"),
+        ("tracking.uri=ftp://me:secret@host", "tracking.uri=ftp://host is no address"),
+        ("cluster.dashboard_port=70000", "dashboard_port=70000 must be from 0"),
         ("limits.requests_per_minute=0", "limits.requests_per_minute=0.* above zero"),
         ("trainer.selection=best", "trainer.selection holds several settings"),
         ("network.layers=[{name:x,wide:2}]", "wide is no setting"),
         ("llm=openai_compatible", "llm.base_url is missing"),
+        ("llm.base_url=localhost:8000/v1", "must begin with http:// or https://"),
         ("backward_llm.model=x", "choose one first, e.g. backward_llm=openai"),
         ("hello", "hello cannot be read as a setting"),
     ],
@@ -131,7 +151,8 @@ def test_a_mistake_is_told_in_one_sentence(
     ("override", "sentence"),
     [
         ("task=triage,navigat", "task=navigat is unknown; did you mean navigate"),
-        ("seed=1,x", "seed: Value 'x'"),
+        ("seed=1,x", "seed=x must be a whole number"),
+        ("trainer=fast,3", "trainer=3 is unknown"),
         ("seed=interval(1,2)", "is an interval; list its values"),
         ("+sweep=smoke,bbh_all", "cannot be swept over"),
         ("trainer.num_hiden=1,2", "did you mean trainer.num_hidden"),

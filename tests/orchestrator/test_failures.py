@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from dln_core.errors import AuthenticationError, ConfigError, LLMError, ScoringError
-from orchestrator.failures import FAILURES_TO_STOP, EndpointWatch, describe, may_retry
+from orchestrator.failures import (
+    FAILURES_TO_STOP,
+    EndpointWatch,
+    describe,
+    may_retry,
+    summarize,
+)
 
 
 @pytest.mark.parametrize("error", [AuthenticationError("k"), ConfigError("c"), ScoringError("s")])
@@ -54,3 +60,11 @@ def test_trials_that_fail_by_themselves_do_not_blame_the_endpoint():
 def test_unexpected_errors_are_named_by_their_type():
     assert describe(KeyError("x")) == "KeyError: 'x'"
     assert describe(LLMError("the endpoint is down")) == "the endpoint is down"
+
+
+def test_one_cause_is_told_once_with_the_names_of_what_it_ended():
+    names = ["triage dln1 1", "triage dln1 2", "triage dln1 3", "triage dln1 4"]
+    assert summarize({"it is down": names, "it is odd": ["routing dln1 1"]}) == [
+        "triage dln1 1, triage dln1 2, triage dln1 3 and 1 more failed: it is down",
+        "routing dln1 1 failed: it is odd",
+    ]

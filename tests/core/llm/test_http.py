@@ -178,7 +178,7 @@ async def test_a_refused_connection_is_transient_and_names_the_address():
     config = endpoint_config(gone)
     async with open_session(config) as session:
         model = Endpoint(config, session, api="chat", rung=None)
-        with pytest.raises(TransientError, match=gone):
+        with pytest.raises(TransientError, match=rf"{gone}/\S+ \(Connection refused\)$"):
             await model.send(GENERATE)
 
 

@@ -18,6 +18,7 @@ from dln_core.llm.local import catalog, weights
 from dln_core.llm.local.catalog import CatalogEntry, find_model
 from dln_core.llm.local.convert import is_converted, write_q8_0
 from dln_core.llm.local.download import download
+from dln_core.llm.local.engine import LocalEngine
 
 PIECES = (b"first piece, " * 100, b"second piece, " * 100, b"end")
 MakeEntry = Callable[..., CatalogEntry]
@@ -175,6 +176,30 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_folder_holds_no_model(tmp_path: Path) -> None:
     assert not is_converted(tmp_path)
+
+
+def test_a_damaged_summary_is_no_model_but_converted_again(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("{")
+    assert not is_converted(tmp_path)
+
+
+def test_a_damaged_model_is_named_with_its_remedy(tmp_path: Path) -> None:
+    pytest.importorskip("openvino_genai")
+    (tmp_path / "model.json").write_text('{"context_length": 2048}')
+    for part in ("model", "tokenizer", "detokenizer"):
+        (tmp_path / f"openvino_{part}.xml").write_text("<net")
+        (tmp_path / f"openvino_{part}.bin").write_bytes(b"")
+    with pytest.raises(WeightsError, match="delete this folder and pull"):
+        LocalEngine(tmp_path)
+
+
+def test_a_models_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(weights.MODELS_DIR_ENV, str(tmp_path / "file"))
+    with pytest.raises(WeightsError, match=weights.MODELS_DIR_ENV):
+        weights.pull("smollm2-135m")
 
 
 def test_the_models_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
