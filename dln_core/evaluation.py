@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dln_core.concurrency import map_bounded
 from dln_core.llm.base import LanguageModel
-from dln_core.network import Network, Trace
+from dln_core.network import Network
 from dln_core.tasks.task import Task
+from dln_core.trace import Trace
 from dln_core.types import Example, Role
 
 
@@ -28,7 +29,7 @@ class Prediction:
             "input": self.example.input,
             "target": self.example.target,
             "prediction": self.trace.prediction,
-            "hidden": list(self.trace.outputs[:-1]),
+            "hidden": list(self.trace.hidden),
             "correct": self.is_correct,
         }
 
@@ -40,7 +41,6 @@ async def evaluate(
     examples: Sequence[Example],
     *,
     role: Role,
-    label_bias: Mapping[str, float] | None = None,
 ) -> list[Prediction]:
     """Run the network at temperature 0 on every example and judge each answer.
 
@@ -50,11 +50,10 @@ async def evaluate(
         task: Judges the answers.
         examples: In the order of the predictions.
         role: What the calls are counted as.
-        label_bias: Log-probs (nats) subtracted from the labels' before choosing.
     """
 
     async def one(example: Example) -> Prediction:
-        trace = await network.forward(model, example, role=role, label_bias=label_bias)
+        trace = await network.run(model, example, role=role)
         return Prediction(example, trace, task.judge(trace.prediction, example.target))
 
     return await map_bounded(one, examples)

@@ -10,7 +10,7 @@ from dln_core.errors import ConfigError
 from dln_core.network import Network
 
 FORMAT = "dln-network"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def network_document(network: Network, model: str) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from dln_core.config import LLMConfig, TrialSettings
+from dln_core.config import LLMConfig, NetworkConfig, TrialSettings
 from dln_core.templates import templates_digest
 
 # Raised by hand whenever the same settings would give another result.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 ID_LENGTH = 16
 
@@ -35,13 +35,18 @@ def trial_id(settings: TrialSettings, task_digest: str) -> str:
         "network": _network(settings),
         "llm": _model(settings.llm),
         "scoring": asdict(settings.scoring),
+        "calibration": settings.calibration,
     }
     if settings.network.is_trained:
         content["trainer"] = asdict(settings.trainer)
         content["backward_llm"] = _model(settings.backward_llm or settings.llm)
-    if settings.network.is_trained or settings.network.num_shots:
+    if settings.network.is_trained or _draws_shots(settings.network):
         content["seed"] = settings.seed
     return _hash(content)
+
+
+def _draws_shots(network: NetworkConfig) -> bool:
+    return network.num_shots > 0 and network.shots == "random"
 
 
 def baseline_id(settings: TrialSettings, task_digest: str) -> str:

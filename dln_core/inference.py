@@ -1,115 +1,209 @@
 """What a step knows after its forward pass and its guide: the data that prompts are ranked on.
 
-Axes: ``B`` examples of which the first are ranked and the rest are shown to proposals; layers are
-indexed from 0.
+Axes: ``B`` examples, of which the first are ranked and the rest are shown to proposals; ``V``
+hidden nodes; ``J`` joint configurations of their samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dln_core.evaluation import Prediction
+from dln_core.graph import Slot
 from dln_core.guide import Guide, HiddenSamples
 from dln_core.network import Network
-from dln_core.proposal import Case, Evidence
-from dln_core.ranking import Reading
+from dln_core.proposals.evidence import Case, Evidence
+from dln_core.randomness import Choice, generator, sampling_seeds
+from dln_core.reading import Part, Reading
 from dln_core.types import Demonstration, Example
-from dln_core.vi.elbo import entropy
+from dln_core.vi.elbo import entropy, importance_weighted_bound
+from dln_core.vi.joint import most_probable, pairs
+from dln_core.vi.weights import Array, effective_sample_size
+from dln_core.weighing import Observed
+
+# Expectations run over at most this many joint configurations of an example's hidden texts.  A
+# chain of three layers has K squared; only wide and deep networks are cut to the most probable.
+MAX_CONFIGURATIONS = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Inference:
     """Forward traces and weighted hidden samples of a batch.
 
     Attributes:
         network: The current network.
-        predictions: Its forward passes, ranked examples first.
-        hidden: Samples of each hidden layer's output, L - 1 of them.
+        labels: All answers that an example may offer; empty for free text.
+        observed: Its forward passes with what each node should have written, ranked ones first.
+        are_correct: Whether each prediction is right.
+        samples: Samples of every hidden node.
         num_ranked: How many of the examples rank candidates.
+        num_draws: K, if log-weights are log p(y, h) - log q(h) of K draws from the guide in nats;
+            else None.
     """
 
     network: Network
-    predictions: tuple[Prediction, ...]
-    hidden: tuple[HiddenSamples, ...]
+    labels: tuple[str, ...]
+    observed: tuple[Observed, ...]
+    are_correct: tuple[bool, ...]
+    samples: dict[int, HiddenSamples]
     num_ranked: int
+    num_draws: int | None = None
 
-    def readings(self, index: int) -> list[Reading]:
-        """What layer ``index`` reads and should write, for every ranked example."""
-        return [self._reading(index, row) for row in range(self.num_ranked)]
+    def readings(self, slot: Slot) -> list[Reading]:
+        """What the nodes of a prompt read and should write, for every ranked example."""
+        return [
+            Reading(
+                example=self.observed[row].example,
+                input_field=self.network.input_field(self.observed[row].example),
+                parts=tuple(self._part(node, row) for node in self.network.nodes_of(slot)),
+                row=row,
+            )
+            for row in range(self.num_ranked)
+        ]
 
-    def evidence(self, index: int, more: Sequence[Example]) -> Evidence:
-        """What proposals for layer ``index`` learn from.
+    def evidence(self, slot: Slot, more: Sequence[Example]) -> Evidence:
+        """What proposals for a prompt learn from.
 
         Args:
-            index: The layer.
+            slot: The place of the prompt.
             more: Training examples that were not run; they serve as worked examples where the
-                layer leads from the input straight to the answer.
+                network leads from the input straight to the answer.
         """
-        rows = range(self.num_ranked, len(self.predictions))
-        cases = tuple(self._case(index, row) for row in rows)
+        rows = range(self.num_ranked, len(self.observed))
+        nodes = self.network.nodes_of(slot)
+        cases = tuple(self._case(node, row) for row in rows for node in nodes)
         shots = [Demonstration(case.body, case.target) for case in cases]
-        is_last = index == len(self.network.layers) - 1
-        labels = {label for case in self.predictions for label in case.example.labels}
-        if len(self.network.layers) == 1:
+        answers = self.network.graph.answers
+        if not self.samples:
             shots += [
-                Demonstration(self.network.body(0, example, None), example.target)
+                Demonstration(self.network.body(answers[0], example, {}), example.target)
                 for example in more
             ]
-        return Evidence(
-            cases, tuple(dict.fromkeys(shots)), tuple(sorted(labels)) if is_last else ()
+        labels = self.labels if nodes[0] in answers else ()
+        return Evidence(cases, tuple(dict.fromkeys(shots)), labels)
+
+    def entropy_of(self, node: int) -> float:
+        """Entropy (nats) of a hidden node's samples, averaged over ranked examples."""
+        return float(entropy(self.samples[node].weights[: self.num_ranked]).mean())
+
+    def effective_sample_size_of(self, node: int) -> float:
+        """Effective sample size of a hidden node, averaged over ranked examples."""
+        return float(effective_sample_size(self.samples[node].weights[: self.num_ranked]).mean())
+
+    def num_distinct_of(self, node: int) -> float:
+        """Distinct samples of a hidden node, averaged over ranked examples."""
+        return float(np.mean([len(texts) for texts in self.samples[node].texts[: self.num_ranked]]))
+
+    def joint_entropy(self) -> float:
+        """Entropy (nats) of all hidden texts together, averaged over ranked examples."""
+        rows = [self._configurations[row][1] for row in range(self.num_ranked)]
+        return float(np.mean([entropy(weights) for weights in rows]))
+
+    def importance_weighted_bound(self) -> float | None:
+        """Bound from draws weighted by p / q, averaged over ranked examples.
+
+        None unless the log-weights of one hidden node are such draws' own.
+        """
+        if len(self.samples) != 1 or self.num_draws is None:
+            return None
+        (samples,) = self.samples.values()
+        drawn = np.full((self.num_ranked, self.num_draws), -np.inf)
+        log_weights = samples.log_weights[: self.num_ranked, : self.num_draws]
+        drawn[:, : log_weights.shape[1]] = log_weights
+        return float(importance_weighted_bound(drawn).mean())
+
+    @cached_property
+    def _configurations(self) -> list[tuple[NDArray[np.intp], Array]]:
+        """For every example the most probable joint configurations (J x V) and their weights."""
+        nodes = list(self.samples)
+        return [
+            most_probable(
+                [self.samples[node].row_weights(row) for node in nodes], MAX_CONFIGURATIONS
+            )
+            for row in range(len(self.observed))
+        ]
+
+    def _part(self, node: int, row: int) -> Part:
+        indices, weights = self._configurations[row]
+        hidden, seen = list(self.samples), self.observed[row]
+        bodies: dict[str, int] = {}
+        positions = np.empty(len(indices), dtype=np.intp)
+        for number, configuration in enumerate(indices):
+            chosen = {
+                other: self.samples[other].texts[row][position]
+                for other, position in zip(hidden, configuration, strict=True)
+            }
+            body = self.network.body(node, seen.example, self.network.complete(chosen))
+            positions[number] = bodies.setdefault(body, len(bodies))
+        answers = self.network.graph.answers
+        if node in answers:
+            targets: tuple[str, ...] = ()
+            written = np.zeros(len(indices), dtype=np.intp)
+        else:
+            targets = self.samples[node].texts[row]
+            written = indices[:, hidden.index(node)]
+        return Part(
+            node=node,
+            bodies=tuple(bodies),
+            targets=targets,
+            weights=pairs(written, weights, positions, len(bodies), max(1, len(targets))),
+            avoided=None if not targets or self.are_correct[row] else seen.trace.texts[node],
+            share=1.0 if targets else 1.0 / len(answers),
         )
 
-    def mean_entropy(self, index: int) -> float:
-        """Entropy (nats) of layer ``index``'s hidden samples, averaged over ranked examples."""
-        return float(entropy(self.hidden[index].weights[: self.num_ranked]).mean())
-
-    def _reading(self, index: int, row: int) -> Reading:
-        prediction, is_last = self.predictions[row], index == len(self.network.layers) - 1
-        example, previous = prediction.example, self.hidden[index - 1] if index else None
-        read: tuple[str | None, ...] = previous.texts[row] if previous else (None,)
-        bodies = tuple(self.network.body(index, example, text) for text in read)
-        weights = previous.weights[row, : len(read)] if previous else np.ones(1)
-        field = self.network.input_field(example)
-        if is_last:
-            return Reading(example=example, input_field=field, bodies=bodies, body_weights=weights)
-        samples = self.hidden[index]
-        texts = samples.texts[row]
-        return Reading(
-            example=example,
-            input_field=field,
-            bodies=bodies,
-            body_weights=weights,
-            targets=texts,
-            target_weights=samples.weights[row, : len(texts)],
-            avoided=None if prediction.is_correct else prediction.trace.outputs[index],
-        )
-
-    def _case(self, index: int, row: int) -> Case:
-        prediction = self.predictions[row]
-        example, outputs = prediction.example, prediction.trace.outputs
-        body = self.network.body(index, example, outputs[index - 1] if index else None)
-        if index == len(self.network.layers) - 1:
-            output = example.target if prediction.is_correct else outputs[index]
-            return Case(body, output, example.target)
-        return Case(body, outputs[index], self.hidden[index].best(row))
+    def _case(self, node: int, row: int) -> Case:
+        seen = self.observed[row]
+        body = self.network.body(node, seen.example, dict(enumerate(seen.trace.texts)))
+        target = seen.targets[node]
+        if node in self.network.graph.answers and self.are_correct[row]:
+            return Case(body, target, target)
+        return Case(body, seen.trace.texts[node], target)
 
 
-async def infer_hidden(
-    guide: Guide, network: Network, predictions: Sequence[Prediction], rng_key: tuple[int, int]
-) -> tuple[HiddenSamples, ...]:
-    """Sample the hidden texts of every layer but the last, from the answer backwards.
+async def infer(
+    guide: Guide,
+    network: Network,
+    predictions: Sequence[Prediction],
+    rng_key: tuple[int, int],
+    num_seeds: int,
+) -> tuple[tuple[Observed, ...], dict[int, HiddenSamples]]:
+    """Sample the texts of every hidden node, from the answer backwards.
 
-    The best text of one layer is what the layer before it has to arrive at.
+    The best text of one node is what the nodes before it have to arrive at.
+
+    Args:
+        guide: Samples and weighs.
+        network: The current network.
+        predictions: Its forward passes.
+        rng_key: The trial's seed and the step.
+        num_seeds: Samples an example that stand in for log-probs.
+
     Source: Sordani et al. 2023, appendix E.
     """
-    targets = [prediction.example.target for prediction in predictions]
-    backwards: list[HiddenSamples] = []
-    for index in reversed(range(len(network.layers) - 1)):
-        items = [(p.example, p.trace, t) for p, t in zip(predictions, targets, strict=True)]
-        samples = await guide.sample(network, index, items, rng_key)
-        targets = [samples.best(row) for row in range(len(items))]
-        backwards.append(samples)
-    return tuple(backwards[::-1])
+    answers, num_nodes = network.graph.answers, len(network.graph.nodes)
+    observed = [
+        Observed(
+            example=prediction.example,
+            trace=prediction.trace,
+            targets=dict.fromkeys(answers, prediction.example.target),
+            seeds=sampling_seeds(generator(*rng_key, Choice.rollout, row), num_seeds),
+        )
+        for row, prediction in enumerate(predictions)
+    ]
+    samples: dict[int, HiddenSamples] = {}
+    for node in reversed(network.graph.hidden):
+        rngs = [
+            generator(*rng_key, Choice.hidden, row * num_nodes + node)
+            for row in range(len(observed))
+        ]
+        samples[node] = await guide.sample(network, node, observed, rngs)
+        observed = [
+            replace(seen, targets={**seen.targets, node: samples[node].best(row)})
+            for row, seen in enumerate(observed)
+        ]
+    return tuple(observed), dict(sorted(samples.items()))

@@ -14,6 +14,7 @@ class Choice(IntEnum):
     hidden = 2
     proposal = 3
     shots = 4
+    rollout = 5
 
 
 def generator(seed: int, step: int, choice: Choice, index: int = 0) -> np.random.Generator:

@@ -1,91 +1,70 @@
-"""Scoring the candidate prompts of one layer and choosing among them.
+"""Ranking the candidates for one prompt and choosing among them.
 
 Axes: ``N`` candidates, ``B`` examples.  The current prompt is candidate 0.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dln_core.calibration import bias_of, label_bias
 from dln_core.concurrency import map_bounded
-from dln_core.layers import LanguageLayer
-from dln_core.proposal import Candidate
-from dln_core.scoring import Scorer, Scores
-from dln_core.types import Demonstration, Example, Prompt
-from dln_core.vi.elbo import expectation
-from dln_core.vi.selection import comparable_examples, select
+from dln_core.config import RacingConfig
+from dln_core.errors import ContextLengthError
+from dln_core.measuring import Measure, Measured
+from dln_core.proposals.evidence import Candidate
+from dln_core.reading import Reading
+from dln_core.types import Prompt
+from dln_core.vi.calibration import divide_out
+from dln_core.vi.racing import clearly_behind, rounds
+from dln_core.vi.selection import Penalties, comparable_examples, rewards, select
 from dln_core.vi.trust_region import kl_divergence
 from dln_core.vi.weights import Array
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What one example gives a layer to read, and what the layer should write.
-
-    Attributes:
-        example: Where it comes from.
-        input_field: The network's input as its layers read it.
-        bodies: J texts that the layer may read.
-        body_weights: Their probabilities, J.
-        targets: T hidden texts that the layer should write; empty for the example's answer.
-        target_weights: Their probabilities, T.
-        avoided: A wrong hidden text that exploration moves away from.
-    """
-
-    example: Example
-    input_field: str
-    bodies: tuple[str, ...]
-    body_weights: Array
-    targets: tuple[str, ...] = ()
-    target_weights: Array = field(default_factory=lambda: np.ones(1))
-    avoided: str | None = None
-
-    def is_shown_in(self, prompt: Prompt) -> bool:
-        """Tell whether the prompt holds this example as a worked one."""
-        return any(
-            shown.input in self.bodies or shows(shown, self.input_field)
-            for shown in prompt.demonstrations
-        )
-
-
-def shows(demonstration: Demonstration, input_field: str) -> bool:
-    """Tell whether a worked example is made from this network input, alone or with hidden text."""
-    return f"{demonstration.input}\n".startswith(f"{input_field}\n")
+_CHARS_PER_TOKEN = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """What the candidates of a layer are worth; means over the comparable examples, shape N.
+    """What the candidates for a prompt are worth; means over the examples seen, shape N.
 
     Attributes:
         objective: Expected log-prob on the training scale.
-        logprob: Expected log-prob, summed over each text, in nats.
+        logprob: Expected log-prob, summed over each text, in nats; NaN where there is none.
         trust_region_kl: KL(current, candidate) over the labels, 0 without labels.
-        rewards: What was maximised.
-        num_examples: Examples that ranked them.
-        selected: Index of the winner.
+        rewards: What was maximised; -inf for a candidate too long for the model's context.
+        num_seen: Examples that each candidate was scored on.
+        num_examples: Examples that rank the candidates.
+        selected: Index of the winner, which was scored on all of them.
     """
 
     objective: Array
     logprob: Array
     trust_region_kl: Array
     rewards: Array
+    num_seen: NDArray[np.intp]
     num_examples: int
     selected: int
 
+    @property
+    def num_spared(self) -> int:
+        """Measurements that racing made unnecessary."""
+        return int((self.num_examples - self.num_seen).sum())
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One candidate on one example."""
 
-    objective: float
-    logprob: float
-    avoided: float
-    label_logprobs: Array | None
+@dataclass(slots=True)
+class _Entry:
+    """A candidate in the race, with what it made of the examples so far."""
+
+    prompt: Prompt
+    measured: list[Measured]
+    is_running: bool = True
+    fits: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,19 +72,19 @@ class Ranker:
     """Ranks candidates by what they make of the readings.
 
     Attributes:
-        scorer: Scores texts.
-        trust_factor: Weight of the divergence from the current prompt.
-        exploration: Weight of the log-prob of avoided texts.
+        measure: Measures one candidate on one example.
+        penalties: What is taken off the objective.
+        racing: When a candidate stops being scored.
+        calibrates: Whether the label prior of each candidate is divided out.
     """
 
-    scorer: Scorer
-    trust_factor: float
-    exploration: float
+    measure: Measure
+    penalties: Penalties
+    racing: RacingConfig
+    calibrates: bool
 
-    async def rank(
-        self, layer: LanguageLayer, candidates: Sequence[Candidate], readings: Sequence[Reading]
-    ) -> Ranking:
-        """Score every candidate on the examples that none of them contains; select the best.
+    async def rank(self, candidates: Sequence[Candidate], readings: Sequence[Reading]) -> Ranking:
+        """Score the candidates on the examples that none of them contains; select the best.
 
         Where every example is contained in some candidate, the current prompt stays.
         """
@@ -113,78 +92,113 @@ class Ranker:
             [[r.is_shown_in(c.prompt) for r in readings] for c in candidates]
         )
         used = [r for r, fits in zip(readings, comparable_examples(contained), strict=True) if fits]
-        if not used:
-            return _undecided(len(candidates))
-        pairs = [(n, b) for n in range(len(candidates)) for b in range(len(used))]
+        entries = [_Entry(candidate.prompt, []) for candidate in candidates]
+        first = self.racing.first_examples
+        ends = rounds(len(used) if first is None else first, len(used)) if used else []
+        done = 0
+        for end in ends:
+            await self._score(entries, used[done:end])
+            done = end
+            if end < len(used):
+                self._drop(entries, used[:end])
+        return self._ranking(entries, used)
 
-        async def one(pair: tuple[int, int]) -> Measured:
-            prompted = layer.with_prompt(candidates[pair[0]].prompt)
-            return await self._measure(prompted, used[pair[1]])
+    async def _score(self, entries: Sequence[_Entry], readings: Sequence[Reading]) -> None:
+        running = [number for number, entry in enumerate(entries) if entry.is_running]
 
+        async def one(pair: tuple[int, Reading]) -> Measured | None:
+            try:
+                return await self.measure.measure(entries[pair[0]].prompt, pair[1])
+            except ContextLengthError:
+                # The current prompt was run before; a candidate may show too many examples.
+                if pair[0] == 0:
+                    raise
+                return None
+
+        pairs = [(number, reading) for number in running for reading in readings]
         measured = await map_bounded(one, pairs)
-        rows = [measured[n * len(used) : (n + 1) * len(used)] for n in range(len(candidates))]
-        objective = np.array([[m.objective for m in row] for row in rows]).mean(axis=1)
-        divergence = np.array([_mean_kl(rows[0], row) for row in rows])
-        avoided = np.array([_mean_avoided(row, used) for row in rows])
-        rewards = objective - self.trust_factor * divergence - self.exploration * avoided
+        for position, number in enumerate(running):
+            row = measured[position * len(readings) : (position + 1) * len(readings)]
+            known = [one for one in row if one is not None]
+            entries[number].measured += known
+            if len(known) < len(row):
+                entries[number].is_running = entries[number].fits = False
+
+    def _drop(self, entries: Sequence[_Entry], readings: Sequence[Reading]) -> None:
+        """Let those that are clearly behind leave the race; the current prompt is the reference."""
+        running = [entry for entry in entries if entry.is_running]
+        values = np.array([self._values(entry, entries[0], readings) for entry in running])
+        # The leader is the best of many, so each of its tests has to be the stricter for it.
+        doubt = (1.0 - self.racing.confidence) / max(1, len(running) - 1)
+        behind = clearly_behind(values, confidence=1.0 - doubt)
+        for entry, is_behind in zip(running[1:], behind[1:], strict=True):
+            entry.is_running = not is_behind
+
+    def _values(self, entry: _Entry, current: _Entry, readings: Sequence[Reading]) -> Array:
+        """What a candidate is worth on each example it has seen; the mean is its reward."""
+        measured = entry.measured
+        avoiding = [_avoids(reading) for reading in readings[: len(measured)]]
+        # Only wrong examples have something to avoid: the mean is over those.
+        scale = len(measured) / max(1, sum(avoiding))
+        return rewards(
+            np.array(self._objectives(measured)),
+            divergence=np.array(_divergences(current.measured, measured)),
+            avoided=np.array([one.avoided * scale for one in measured]),
+            num_tokens=np.array(_num_tokens(entry.prompt)),
+            penalties=self.penalties,
+        )
+
+    def _objectives(self, measured: Sequence[Measured]) -> list[float]:
+        """Objective of a candidate on each example, with its label prior divided out if wanted."""
+        if not self.calibrates or not all(one.labels for one in measured):
+            return [one.objective for one in measured]
+        scores = [labels for one in measured for labels in one.labels]
+        bias = label_bias([(s.labels, line) for s in scores for line in s.log_probs])
+        return [
+            sum(
+                float(s.weights @ divide_out(s.log_probs, bias_of(s.labels, bias))[:, s.target])
+                for s in one.labels
+            )
+            for one in measured
+        ]
+
+    def _ranking(self, entries: Sequence[_Entry], used: Sequence[Reading]) -> Ranking:
+        current = entries[0]
+        means = np.array([_mean(self._values(entry, current, used)) for entry in entries])
+        fits = np.array([entry.fits for entry in entries])
+        runs = np.array([entry.is_running for entry in entries])
         return Ranking(
-            objective=objective,
-            logprob=np.array([[m.logprob for m in row] for row in rows]).mean(axis=1),
-            trust_region_kl=divergence,
-            rewards=rewards,
+            objective=np.array([_mean(self._objectives(e.measured)) for e in entries]),
+            logprob=np.array([_mean([m.logprob for m in e.measured]) for e in entries]),
+            trust_region_kl=np.array(
+                [_mean(_divergences(current.measured, e.measured)) for e in entries]
+            ),
+            rewards=np.where(fits, means, -math.inf),
+            num_seen=np.array([len(entry.measured) for entry in entries], dtype=np.intp),
             num_examples=len(used),
-            selected=select(rewards),
-        )
-
-    async def _measure(self, layer: LanguageLayer, reading: Reading) -> Measured:
-        async def read(body: str) -> Scores:
-            if not reading.targets:
-                return await self.scorer.answer(layer, body, reading.example)
-            explored = self.exploration > 0 and reading.avoided is not None
-            avoided = [reading.avoided] if explored and reading.avoided else []
-            return await self.scorer.texts(layer, body, [*reading.targets, *avoided])
-
-        scores = await map_bounded(read, reading.bodies)
-        num_targets = max(1, len(reading.targets))
-
-        def expected(values: list[Array]) -> float:
-            inner = [
-                float(expectation(reading.target_weights, row[:num_targets])) for row in values
-            ]
-            return float(expectation(reading.body_weights, np.array(inner)))
-
-        labels = [s.label_logprobs for s in scores if s.label_logprobs is not None]
-        beyond = [float(s.objective[num_targets]) for s in scores if len(s.objective) > num_targets]
-        return Measured(
-            objective=expected([s.objective for s in scores]),
-            logprob=expected([s.logprob for s in scores]),
-            avoided=float(np.mean(beyond)) if beyond else 0.0,
-            # J x C; the divergence is averaged over what may be read.
-            label_logprobs=np.array(labels) if labels else None,
+            selected=select(np.where(runs, means, -math.inf)),
         )
 
 
-def _mean_kl(current: Sequence[Measured], candidate: Sequence[Measured]) -> float:
-    values = [
-        float(kl_divergence(p.label_logprobs, q.label_logprobs).mean())
-        for p, q in zip(current, candidate, strict=True)
-        if p.label_logprobs is not None and q.label_logprobs is not None
+def _divergences(current: Sequence[Measured], candidate: Sequence[Measured]) -> list[float]:
+    """KL(current, candidate) over the labels on each example, expected over what is read."""
+    return [
+        sum(
+            float(p.weights @ kl_divergence(p.log_probs, q.log_probs))
+            for p, q in zip(ours.labels, theirs.labels, strict=True)
+        )
+        for ours, theirs in zip(current, candidate, strict=False)
     ]
-    return float(np.mean(values)) if values else 0.0
 
 
-def _mean_avoided(row: Sequence[Measured], readings: Sequence[Reading]) -> float:
-    values = [m.avoided for m, r in zip(row, readings, strict=True) if r.avoided is not None]
-    return float(np.mean(values)) if values else 0.0
+def _num_tokens(prompt: Prompt) -> float:
+    shown = sum(len(d.input) + len(d.output) for d in prompt.demonstrations)
+    return (len(prompt.instruction) + shown) / _CHARS_PER_TOKEN
 
 
-def _undecided(num_candidates: int) -> Ranking:
-    nothing = np.zeros(num_candidates)
-    return Ranking(
-        objective=nothing,
-        logprob=nothing,
-        trust_region_kl=nothing,
-        rewards=nothing,
-        num_examples=0,
-        selected=0,
-    )
+def _avoids(reading: Reading) -> bool:
+    return any(part.avoided is not None for part in reading.parts)
+
+
+def _mean(values: Sequence[float] | Array) -> float:
+    return float(np.mean(values)) if len(values) else 0.0

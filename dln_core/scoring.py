@@ -10,9 +10,9 @@ import numpy as np
 from dln_core.config import SelectionConfig
 from dln_core.layers import LanguageLayer
 from dln_core.llm.base import Choice, LanguageModel, ScoreRequest
-from dln_core.network import label_log_probs
 from dln_core.types import Example, Message, Role
 from dln_core.vi.weights import Array
+from dln_core.voting import label_log_probs
 
 
 @dataclass(frozen=True, slots=True)

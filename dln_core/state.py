@@ -27,6 +27,7 @@ class TrainerState:
         best_step: The step that made it.
         memory: The best networks by dev accuracy, best first.
         num_stale: Validations since the best one improved.
+        num_since_reload: The same, counted anew after the best network was reloaded.
     """
 
     step: int
@@ -35,6 +36,7 @@ class TrainerState:
     best_step: int
     memory: tuple[Remembered, ...] = ()
     num_stale: int = 0
+    num_since_reload: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as plain JSON values."""
@@ -45,6 +47,7 @@ class TrainerState:
             "best_step": self.best_step,
             "memory": [_remembered_to_dict(entry) for entry in self.memory],
             "num_stale": self.num_stale,
+            "num_since_reload": self.num_since_reload,
         }
 
     @classmethod
@@ -57,6 +60,7 @@ class TrainerState:
             best_step=values["best_step"],
             memory=tuple(_remembered_from_dict(entry) for entry in values["memory"]),
             num_stale=values["num_stale"],
+            num_since_reload=values["num_since_reload"],
         )
 
 

@@ -7,27 +7,30 @@ all there is to know is in the state, so that any process can go on from it.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import anyio.to_thread
 
-from dln_core.config import CacheConfig, LimitsConfig, TrialSettings, require
-from dln_core.errors import ScoringError
-from dln_core.evaluation import accuracy, evaluate
-from dln_core.export import load_network, network_document
-from dln_core.llm.connect import Connection, connect, open_stores
+from dln_core.building import initial_network
+from dln_core.checks import check_settings, effective_rung
+from dln_core.config import CacheConfig, LimitsConfig, TrialSettings
+from dln_core.evaluation import Prediction, accuracy, evaluate
+from dln_core.export import network_document
+from dln_core.llm.base import LanguageModel
+from dln_core.llm.connect import Connection, open_stores
 from dln_core.llm.ledger import Ledger
-from dln_core.network import Network, build_network
-from dln_core.randomness import Choice, generator
+from dln_core.llm.opening import model_name, open_model
+from dln_core.network import Network
+from dln_core.proposals.guard import Guard
 from dln_core.state import TrainerState
 from dln_core.stats import wilson_interval
 from dln_core.tasks import load_task
 from dln_core.tasks.task import Task
 from dln_core.trainer import Trainer
-from dln_core.types import Example, Role
+from dln_core.types import Role
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,31 +76,59 @@ class Trial:
         task: Task,
         forward: Connection,
         backward: Connection,
+        guard: Guard,
         ledgers: list[Ledger],
     ) -> None:
         self._settings = settings
-        self._task = task
+        self._rung = effective_rung(settings, task, forward.route.rung)
+        # Without log-probs of labels answers are written, and judged by what they say.
+        self._task = task if forward.route.gives_labels else task.without_label_scores()
         self._forward = forward
         self._ledgers = ledgers
         self._trainer = Trainer(
-            task=task,
+            task=self._task,
             config=settings.trainer,
             forward_model=forward.model,
             backward_model=backward.model,
+            guard=guard,
             seed=settings.seed,
+            scoring=settings.scoring,
+            has_logprobs=self._rung != "monte_carlo" and forward.route.gives_texts,
+            calibrates=settings.calibration == "empirical",
         )
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: TrialSettings, services: Services) -> AsyncIterator[Trial]:
+    async def open(
+        cls,
+        settings: TrialSettings,
+        services: Services,
+        *,
+        task: Task | None = None,
+        model: LanguageModel | None = None,
+        backward_model: LanguageModel | None = None,
+    ) -> AsyncIterator[Trial]:
         """Load the task and connect to the language models.
+
+        Args:
+            settings: What the result depends on.
+            services: How calls are carried out.
+            task: Stands for the task that the settings name.
+            model: Stands for ``settings.llm``.
+            backward_model: Stands for ``settings.backward_llm``.
 
         Raises:
             DataError: If the task's data is missing.
             LLMError: If an endpoint cannot be reached or cannot score texts.
         """
-        task = await anyio.to_thread.run_sync(load_task, settings.task, settings.data)
+        if task is None:
+            task = await anyio.to_thread.run_sync(load_task, settings.task, settings.data)
+        if model is not None:
+            # Exports and messages name the model that is used.
+            settings = replace(settings, llm=replace(settings.llm, model=model_name(model)))
         check_settings(settings, task)
+        # It reads all of the data: seconds for a large task.
+        guard = await anyio.to_thread.run_sync(Guard.of, task.splits)
         ledgers = [Ledger()]
         async with AsyncExitStack() as stack:
             stores = await stack.enter_async_context(open_stores(services.cache, services.store))
@@ -107,20 +138,25 @@ class Trial:
                 "ledgers": ledgers,
             }
             forward = backward = await stack.enter_async_context(
-                connect(
-                    settings.llm,
+                open_model(
+                    settings.llm if model is None else model,
                     rung=settings.scoring.rung,
                     limits=services.limits,
                     **common,
                 )
             )
-            check_rung(settings, task, forward.route.rung)
-            if settings.backward_llm is not None and settings.network.is_trained:
+            backward_llm = settings.backward_llm if backward_model is None else backward_model
+            if backward_llm is not None and settings.network.is_trained:
                 limits = services.backward_limits or services.limits
                 backward = await stack.enter_async_context(
-                    connect(settings.backward_llm, rung=None, limits=limits, **common)
+                    open_model(backward_llm, rung=None, limits=limits, **common)
                 )
-            yield cls(settings, task, forward, backward, ledgers)
+            yield cls(settings, task, forward, backward, guard, ledgers)
+
+    @property
+    def rung(self) -> str | None:
+        """Rung of the scoring ladder that the trial uses."""
+        return self._rung
 
     async def advance(self, state: dict[str, Any] | None, *, finish: bool = False) -> Advance:
         """Do the next unit of work.
@@ -153,6 +189,11 @@ class Trial:
             event["stopped"] = None if self._is_trained_out(after) else "budget"
         return Advance(after.to_dict(), event, done)
 
+    @property
+    def usage(self) -> dict[str, dict[str, int]]:
+        """Calls and tokens by role since the trial was opened."""
+        return self._ledgers[0].usage()
+
     def progress(self) -> dict[str, Any]:
         """Live counters since the trial was opened."""
         totals = self._ledgers[0].totals()
@@ -166,7 +207,9 @@ class Trial:
     async def _start(self) -> tuple[TrainerState, dict[str, Any]]:
         state = await self._trainer.initial_state(initial_network(self._settings, self._task))
         metrics = {"dev/accuracy": state.best.dev_accuracy}
+        # What the endpoint offers may exceed what the trial makes use of.
         route = asdict(self._forward.route)
+        route |= {"rung": self._rung, "endpoint_rung": route["rung"]}
         return state, {"kind": "start", "metrics": metrics, "candidates": []} | route
 
     async def _step(self, state: TrainerState) -> tuple[TrainerState, dict[str, Any]]:
@@ -182,15 +225,7 @@ class Trial:
             self._task.splits.test,
             role=Role.test,
         )
-        num_correct = sum(prediction.is_correct for prediction in predictions)
-        low, high = wilson_interval(num_correct, len(predictions))
-        test = {
-            "num_items": len(predictions),
-            "num_correct": num_correct,
-            "accuracy": accuracy(predictions),
-            "low": low,
-            "high": high,
-        }
+        test = tested(predictions)
         return replace(state, network=state.best.network), {
             "kind": "finish",
             "metrics": {"test/accuracy": test["accuracy"]},
@@ -201,69 +236,21 @@ class Trial:
         }
 
     def _is_trained_out(self, state: TrainerState) -> bool:
-        settings = self._settings
-        return not settings.network.is_trained or state.step >= settings.trainer.num_iterations
+        trains = any(layer.trained for layer in state.network.layers)
+        return not trains or self._trainer.is_trained_out(state)
 
     def _document(self, network: Network) -> dict[str, Any]:
         return network_document(network, self._settings.llm.model)
 
 
-def initial_network(settings: TrialSettings, task: Task) -> Network:
-    """The network that a trial starts from."""
-    if settings.network.init is not None:
-        return load_network(settings.network.init)
-    shots = random_shots(task, settings.network.num_shots, settings.seed)
-    return build_network(settings.network, task, shots)
-
-
-def random_shots(task: Task, count: int, seed: int) -> list[Example]:
-    """Training examples drawn without replacement."""
-    train = task.splits.train
-    order = generator(seed, 0, Choice.shots).permutation(len(train))
-    return [train[i] for i in order[:count]]
-
-
-def check_rung(settings: TrialSettings, task: Task, rung: str | None) -> None:
-    """Refuse to train by next-token log-probs where whole texts must be scored.
-
-    Raises:
-        ScoringError: If hidden texts or free-text answers would be judged by their first token.
-    """
-    needs_texts = len(settings.network.layers) > 1 or not task.is_classification
-    if settings.network.is_trained and needs_texts and rung == "label":
-        raise ScoringError(
-            f"{settings.llm.model} gives log-probs of the next token alone, but training "
-            f"{settings.network.name} on {task.name} scores whole texts; use an endpoint that "
-            "echoes log-probs, or one layer on a task with labels"
-        )
-
-
-def check_settings(settings: TrialSettings, task: Task) -> None:
-    """Refuse settings that do not fit the task, before any call.
-
-    Raises:
-        ConfigError: If a split is empty or the batch does not fit into the training split.
-    """
-    for name in ("train", "dev", "test"):
-        require(
-            len(getattr(task.splits, name)) > 0,
-            f"task {task.name} has an empty {name} split; check data.dir and data.max_{name}",
-        )
-    num_train = len(task.splits.train)
-    require(
-        not settings.network.is_trained or settings.trainer.batch_size < num_train,
-        f"trainer.batch_size={settings.trainer.batch_size} is too large for the {num_train} "
-        f"training examples of {task.name}; proposals need some beside the batch: make it smaller",
-    )
-    require(
-        settings.network.num_shots <= num_train,
-        f"network.num_shots={settings.network.num_shots} is more than the {num_train} training "
-        f"examples of {task.name}; ask for fewer",
-    )
-    if task.is_classification:
-        for example in task.splits.train:
-            require(
-                example.target in example.labels,
-                f"item {example.id} of {task.name} has the answer {example.target!r}, which is not "
-                f"among its labels ({', '.join(example.labels)}); correct the data",
-            )
+def tested(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Accuracy with its 95 % Wilson interval, as plain JSON values."""
+    num_correct = sum(prediction.is_correct for prediction in predictions)
+    low, high = wilson_interval(num_correct, len(predictions))
+    return {
+        "num_items": len(predictions),
+        "num_correct": num_correct,
+        "accuracy": accuracy(predictions),
+        "low": low,
+        "high": high,
+    }

@@ -18,6 +18,7 @@ from dln_core.config import TrialSettings
 from dln_core.errors import DLNError
 from dln_core.trial import Advance, Services, Trial
 from orchestrator.groups import first_of
+from orchestrator.resuming import Begun, open_trial
 
 Order = tuple[dict[str, Any] | None, bool, MemoryObjectSendStream[Advance]]
 
@@ -30,13 +31,22 @@ class TrialActor:
         epoch: Which start of the trial this actor is; it goes into every event.
         settings: What the trial depends on.
         services: How its calls are carried out.
+        begun: How the trial scores texts if it began before.
     """
 
-    def __init__(self, name: str, epoch: int, settings: TrialSettings, services: Services) -> None:
+    def __init__(
+        self,
+        name: str,
+        epoch: int,
+        settings: TrialSettings,
+        services: Services,
+        begun: Begun,
+    ) -> None:
         self._name = name
         self._epoch = epoch
         self._settings = settings
         self._services = services
+        self._begun = begun
         self._trial: Trial | None = None
         self._failure: Exception | None = None
         self._step = 0
@@ -53,7 +63,8 @@ class TrialActor:
         call as a task of its own.
         """
         try:
-            async with self._inbox, Trial.open(self._settings, self._services) as trial:
+            opening = open_trial(self._settings, self._services, self._begun)
+            async with self._inbox, opening as trial:
                 self._trial = trial
                 await self._carry_out_orders(trial, self._inbox)
         except Exception as error:  # the trial boundary: handed to whoever waits in advance

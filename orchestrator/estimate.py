@@ -1,18 +1,31 @@
 """What a plan will cost, before any call: calls, tokens, money and, where it is known, time.
 
-With L layers, B ranked examples a step, E examples more that proposals see, N proposals, K hidden
-samples, M remembered prompts, R = 1 + M + N candidates (1 for a layer that is not trained), I
-steps, V validations of them, and dev and test sizes D and T, a trial makes
+One run of a network takes W calls, one for each copy of each layer that has a prompt.  With B
+ranked examples a step, E more that proposals see, N proposals, K hidden samples, R remembered
+prompts, V validations, C inputs for calibration (at most 64, none without it or without labels),
+and dev and test sizes D and T, a trial makes
 
-* dev and test: ``L * D * (1 + V)`` and ``L * T`` calls;
-* forward: ``L * (B + E)`` calls a step;
-* posterior: for each hidden layer ``(B + E) * K`` samples and ``(B + E) * (K + 1)`` scorings (the
-  likelihood of each sample, the prior of all; one more where the guide's density is used);
-* proposal: ``N * (1 - demonstration_share)`` generations for each trained layer;
-* score: ``R * B`` scorings for the first layer, ``R * B * K`` for each that reads hidden texts.
+* dev and test: ``W * (D + C) * (1 + V)`` and ``W * T`` calls, and a step
+* forward: ``W * (B + E)``;
+* posterior: for each copy of a hidden layer and each of B + E examples K samples (K - 1 if the
+  forward text is one), K scorings for each copy that reads it (twice as many with mutual
+  information), and one for the prior and for each part of the guide whose density is used;
+* proposal: for each trained prompt N texts; rules take one a label, at most 6, and candidates that
+  only get other worked examples take none;
+* score: for each prompt ``B * (1 + r * (R + N))`` measurements, B where it is not trained in the
+  step; one scores every copy that uses the prompt after each of ``J = min(64, K ** h)`` texts that
+  the copy may read, h being the number of hidden copies whose texts it reads.
+
+Without racing r is 1.  A race is taken to drop half of the candidates after its first round of F
+examples: ``r = (1 + F / B) / 2``.  Early stopping is ignored.
 
 A labelled answer is one scoring, which covers all labels of its example; so does the scoring of K
-hidden texts.  The reference points of a task take three passes over the test items.
+hidden texts.  Free texts that vote by probability are written and scored.  With
+``scoring.rung=monte_carlo`` (of ``auto`` it is not known beforehand) M runs of all that follows
+stand in for the scorings of a hidden sample and of a candidate for a hidden prompt, and M answers
+for the scoring of an answer.
+
+The reference points of a task take three passes over the test items, and one over C inputs.
 
 Texts are counted at four characters a token.  A hidden text is half as long as it may be.
 Endpoints that score text by text bill a prompt once a text.  Answers found in a store cost
@@ -24,23 +37,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dln_core.building import initial_network
+from dln_core.calibration import MAX_INPUTS
+from dln_core.checks import effective_rung
 from dln_core.config import LLMConfig, TrainerConfig, TrialSettings
-from orchestrator.call_costs import (
-    TEMPLATE_TOKENS,
-    Cost,
-    TaskSize,
-    add_up,
-    answer_call,
-    candidate_scorings,
-    hidden_samples,
-    one_pass,
-    posterior_scorings,
-    proposals,
-)
+from dln_core.tasks import Task
+from orchestrator.call_costs import TEMPLATE_TOKENS, Cost, TaskSize, add_up, answer_call
 from orchestrator.schema import RunConfig
+from orchestrator.trial_costs import TrialCosts
 
 LOW, HIGH = 0.5, 1.5
 _NUM_BASELINE_SHOTS = 8
@@ -87,29 +94,51 @@ class Estimate:
         }
 
 
-def estimate_trial(settings: TrialSettings, size: TaskSize) -> Estimate:
-    """Estimate one trial by the formula at the head of this module."""
-    example = one_pass(settings, size)
-    forward = example.times(size.num_test + size.num_dev)
-    backward = Cost()
-    if settings.network.is_trained:
-        trainer = settings.trainer
-        batch = max(1, min(trainer.batch_size, size.num_train - 1))
-        seen = batch + max(0, min(trainer.proposal.num_cases, size.num_train - batch))
-        step = example.times(seen) + posterior_scorings(settings, size).times(seen)
-        step += candidate_scorings(settings, size).times(batch)
+def trial_costs(settings: TrialSettings, task: Task, size: TaskSize) -> TrialCosts:
+    """Lay out what the parts of a trial cost.
+
+    Raises:
+        ConfigError: If the initial network cannot be made.
+        ScoringError: If ``scoring.rung`` cannot do what the network asks for.
+    """
+    rung = effective_rung(settings, task, settings.scoring.rung)
+    return TrialCosts(
+        network=initial_network(settings, task),
+        trainer=settings.trainer,
+        size=_as_scored(settings, size),
+        num_rollouts=settings.scoring.num_samples if rung == "monte_carlo" else 0,
+    )
+
+
+def estimate_trial(settings: TrialSettings, task: Task, size: TaskSize) -> Estimate:
+    """Estimate one trial by the formula at the head of this module.
+
+    Raises:
+        ConfigError: If the initial network cannot be made.
+        ScoringError: If ``scoring.rung`` cannot do what the network asks for.
+    """
+    costs, trainer = trial_costs(settings, task, size), settings.trainer
+    example = costs.one_pass()
+    validation = example.times(size.num_dev + _num_calibrating(settings, size))
+    forward, backward = example.times(size.num_test) + validation, Cost()
+    if any(layer.trained for layer in costs.network.layers):
+        step = (example + costs.weighing()).times(costs.num_seen)
+        step += costs.ranking().times(costs.batch_size)
         forward += step.times(trainer.num_iterations)
-        forward += example.times(size.num_dev * _num_validations(trainer))
-        backward = hidden_samples(settings, size).times(seen) + proposals(settings, size)
+        forward += validation.times(_num_validations(trainer))
+        backward = costs.hidden_samples().times(costs.num_seen) + costs.proposals()
         backward = backward.times(trainer.num_iterations)
     return _priced(settings, forward, backward)
 
 
 def estimate_baselines(settings: TrialSettings, size: TaskSize) -> Estimate:
     """Estimate the reference points that a task gets once beside its trials."""
+    size = _as_scored(settings, size)
     prompt = TEMPLATE_TOKENS + size.instruction_tokens + size.input_tokens
     shots = _NUM_BASELINE_SHOTS * (size.input_tokens + size.target_tokens)
-    num_plain = (2 if size.label_tokens else 1) * size.num_test
+    num_plain = size.num_test
+    if size.label_tokens:
+        num_plain += size.num_test + min(MAX_INPUTS, size.num_train)
     cost = answer_call(size, prompt).times(num_plain)
     return _priced(settings, cost + answer_call(size, prompt + shots).times(size.num_test), Cost())
 
@@ -131,6 +160,16 @@ def sum_estimates(parts: Sequence[Estimate], run: RunConfig) -> Estimate:
         cost_usd=sum(known) if len(known) == len(prices) else None,
         seconds=_seconds(forward + backward, run),
     )
+
+
+def _as_scored(settings: TrialSettings, size: TaskSize) -> TaskSize:
+    """The size of the task for a model that gives no log-probs, if it is told to give none."""
+    return replace(size, label_tokens=0.0) if settings.scoring.rung == "monte_carlo" else size
+
+
+def _num_calibrating(settings: TrialSettings, size: TaskSize) -> int:
+    is_calibrated = settings.calibration == "empirical" and _as_scored(settings, size).label_tokens
+    return min(MAX_INPUTS, size.num_train) if is_calibrated else 0
 
 
 def _num_validations(trainer: TrainerConfig) -> int:

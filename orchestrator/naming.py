@@ -17,6 +17,8 @@ _MAX_NAME_CHARS = 80
 _ROW_NAMES = ("task.name", "network.name")
 # Settings that name a whole group: what else differs along with them needs no column.
 _GROUP_NAMES = ("trainer.preset", "llm.model", "backward_llm.model")
+# Lists whose items mean nothing by themselves: one value, written as the command line takes it.
+_WHOLE_LISTS = ("trainer.phases",)
 
 
 def varying_settings(points: Sequence[TrialSettings]) -> list[dict[str, Value]]:
@@ -44,6 +46,8 @@ def varying_settings(points: Sequence[TrialSettings]) -> list[dict[str, Value]]:
 def _leaves(value: Any, path: str) -> list[tuple[str, Value]]:
     if isinstance(value, dict) and value:
         items = [(str(key), item) for key, item in value.items()]
+    elif path in _WHOLE_LISTS:
+        return [(path, orjson.dumps(value).decode().replace('"', ""))]
     elif isinstance(value, list) and value:
         items = [(str(index), item) for index, item in enumerate(value)]
     else:

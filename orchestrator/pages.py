@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-COLUMNS = ("layer", "source", "selected", "reward", "objective", "trust_region_kl", "instruction")
+COLUMNS = (
+    "layer", "prompt", "source", "selected", "reward", "objective", "trust_region_kl",
+    "num_examples", "instruction", "demonstrations",
+)  # fmt: skip
 
 
 def prompts_page(event: dict[str, Any]) -> str:
@@ -26,26 +30,44 @@ def network_page(title: str, network: dict[str, Any]) -> str:
 
 
 def network_lines(network: dict[str, Any]) -> list[str]:
-    """Write a network's prompts by layer as lines of Markdown."""
+    """Write a network's prompts by layer as lines of Markdown; of a layer of tools their names."""
     lines: list[str] = []
     for index, layer in enumerate(network["layers"]):
-        lines += [f"## Layer {index + 1}: {layer['name']}", ""]
-        lines += [*_fenced(layer["prompt"]["instruction"]), ""]
-        for number, shown in enumerate(layer["prompt"]["demonstrations"], start=1):
-            lines += [f"Demonstration {number}", ""]
-            lines += [*_fenced(f"{shown['input']}\n-> {shown['output']}"), ""]
+        copies = "" if layer["width"] == 1 else f" ({layer['width']} copies)"
+        lines += [f"## Layer {index + 1}: {_cell(layer['name'])}{copies}", ""]
+        if "tools" in layer:
+            lines += ["Tools: " + ", ".join(map(_cell, layer["tools"])), ""]
+            continue
+        for number, prompt in enumerate(layer["prompts"], start=1):
+            if len(layer["prompts"]) > 1:
+                lines += [f"### Prompt {number}", ""]
+            lines += _prompt_lines(prompt)
     return lines
 
 
 def candidates_table(candidates: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a step's candidates, best reward first, in the layout of MLflow's tables."""
-    columns = (*COLUMNS, "demonstrations")
-    rows = [[candidate.get(column) for column in columns] for candidate in _ranked(candidates)]
-    return {"columns": list(columns), "data": rows}
+    rows = [[candidate.get(column) for column in COLUMNS] for candidate in _ranked(candidates)]
+    return {"columns": list(COLUMNS), "data": rows}
+
+
+def _prompt_lines(prompt: dict[str, Any]) -> list[str]:
+    lines = [*_fenced(prompt["instruction"]), ""]
+    for number, shown in enumerate(prompt["demonstrations"], start=1):
+        lines += [f"Demonstration {number}", ""]
+        lines += [*_fenced(f"{shown['input']}\n-> {shown['output']}"), ""]
+    return lines
 
 
 def _ranked(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(candidates, key=lambda c: (c["layer"], -c["reward"], c["index"]))
+    """Sort by prompt and reward; a candidate too long for the context has none and comes last."""
+
+    def order(candidate: dict[str, Any]) -> tuple[str, int, float, int]:
+        reward = candidate["reward"]
+        behind = math.inf if reward is None else -reward
+        return candidate["layer"], candidate["prompt"], behind, candidate["index"]
+
+    return sorted(candidates, key=order)
 
 
 def _metric_lines(metrics: dict[str, float]) -> list[str]:
@@ -56,13 +78,16 @@ def _metric_lines(metrics: dict[str, float]) -> list[str]:
 
 
 def _candidate_lines(candidates: list[dict[str, Any]]) -> list[str]:
-    lines = ["| layer | selected | reward | source | demonstrations | instruction |"]
-    lines += ["|---|---|---|---|---|---|"]
+    headings = ("layer", "prompt", "selected", "reward", "examples", "source", "demonstrations")
+    lines = ["| " + " | ".join((*headings, "instruction")) + " |", "|---" * 8 + "|"]
     for candidate in _ranked(candidates):
+        reward = candidate["reward"]
         cells = (
-            str(candidate["layer"]),
+            _cell(candidate["layer"]),
+            str(candidate["prompt"] + 1),
             "**selected**" if candidate["selected"] else "",
-            f"{candidate['reward']:.4f}",
+            "too long" if reward is None else f"{reward:.4f}",
+            str(candidate["num_examples"]),
             _cell(candidate["source"]),
             str(len(candidate["demonstrations"])),
             _cell(candidate["instruction"]),

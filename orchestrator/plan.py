@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from dln_core.checks import check_settings
 from dln_core.config import DataConfig, TaskConfig, TrialSettings, require
 from dln_core.errors import ConfigError
 from dln_core.identity import trial_id
@@ -82,6 +83,7 @@ def make_plan(configs: Sequence[RunConfig]) -> Plan:
         ConfigError: If there is no configuration, a run-wide setting differs between them, or
             settings do not fit a task.
         DataError: If the data of a task is missing or damaged.
+        ScoringError: If a network asks for log-probs that ``scoring.rung`` does not give.
     """
     if not configs:
         raise ConfigError("the sweep has no trial; give every key that it varies a value")
@@ -99,7 +101,7 @@ def make_plan(configs: Sequence[RunConfig]) -> Plan:
             name=name_trial(point, columns),
             settings=point,
             varying=columns,
-            estimate=estimate_trial(point, catalogue.size(point)),
+            estimate=estimate_trial(point, catalogue.task(point), catalogue.size(point)),
         )
         for (key, point), columns in zip(settings.items(), varying, strict=True)
     )
@@ -163,14 +165,12 @@ def _check_run_wide(configs: Sequence[RunConfig]) -> None:
 def _check_fit(points: Collection[TrialSettings], catalogue: _Catalogue) -> None:
     # They bring the HTTP client along, which mistakes found before this point need not pay for.
     from dln_core.llm.local.catalog import find_model
-    from dln_core.trial import check_settings, initial_network
     from orchestrator.local_server import served_models
 
     for model in served_models(points):
         find_model(model)
     for point in points:
         check_settings(point, catalogue.task(point))
-        initial_network(point, catalogue.task(point))
 
 
 def _trial_settings(config: RunConfig) -> TrialSettings:

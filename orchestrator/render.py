@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dln_core.building import initial_network
 from dln_core.tasks import load_task
-from dln_core.trial import initial_network
 from orchestrator.console import console, say
 from orchestrator.plan import Plan
 

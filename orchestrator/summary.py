@@ -21,7 +21,9 @@ class TrialSummary:
 
     Attributes:
         status: ``pending``, ``unfinished``, ``failed`` or ``finished``.
-        rung: How the endpoint scores, once it was probed.
+        rung: How texts are scored, once the endpoint was probed.
+        endpoint_rung: The best that the endpoint offered, of which the trial may use less.
+        api: Which of its interfaces is used: ``chat`` or ``completions``.
         dev_accuracy: Of the best network so far.
         elbo: The last ``train/elbo`` in nats; None without log-probs.
         steps: Training steps done.
@@ -37,6 +39,8 @@ class TrialSummary:
 
     status: str = "pending"
     rung: str | None = None
+    endpoint_rung: str | None = None
+    api: str | None = None
     dev_accuracy: float | None = None
     elbo: float | None = None
     steps: int = 0
@@ -62,6 +66,8 @@ class TrialSummary:
             return
         self.status = "finished" if event["kind"] == "finish" else "unfinished"
         self.rung = event.get("rung", self.rung)
+        self.endpoint_rung = event.get("endpoint_rung", self.endpoint_rung)
+        self.api = event.get("api", self.api)
         self.steps = event["step"]
         self.dev_accuracy = event["best"]["dev_accuracy"]
         self.elbo = event["metrics"].get("train/elbo", self.elbo)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import anyio.to_thread
 
-from dln_core.config import ScoringConfig, TrialSettings
+from dln_core.config import TrialSettings
 from dln_core.errors import JournalError
 from dln_core.trial import Services
 from orchestrator.actor import TrialActor
@@ -19,6 +19,7 @@ from orchestrator.failures import describe, may_retry
 from orchestrator.files import to_json
 from orchestrator.journal import TrialJournal
 from orchestrator.plan import PlannedTrial
+from orchestrator.resuming import Begun
 
 
 class Observer(Protocol):
@@ -68,7 +69,7 @@ class TrialDriver:
         self, trial: PlannedTrial, settings: TrialSettings, journal: TrialJournal, site: Site
     ) -> None:
         self._trial = trial
-        self._settings = with_rung(settings, journal.summary.rung)
+        self._settings = settings
         self._journal = journal
         self._site = site
         self._has_progressed = False
@@ -110,6 +111,7 @@ class TrialDriver:
             epoch,
             self._settings,
             site.services,
+            Begun.of(self._journal.summary),
         )
         site.actors[trial.trial_id] = actor
         try:
@@ -154,13 +156,3 @@ class TrialDriver:
     def _announce(self, phase: str) -> None:
         for observer in self._site.observers:
             observer.moved(self._trial, phase)
-
-
-def with_rung(settings: TrialSettings, rung: str | None) -> TrialSettings:
-    """Hold a resumed trial to the rung that it began with: scores of two rungs do not compare.
-
-    A backward model of its own has no rung to keep, so the settings are left as they are.
-    """
-    if rung is None or settings.backward_llm is not None:
-        return settings
-    return replace(settings, scoring=ScoringConfig(rung=rung))

@@ -10,24 +10,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import anyio.to_thread
-import numpy as np
 
-from dln_core.concurrency import map_bounded
+from dln_core.building import build_network, random_shots
+from dln_core.calibration import calibrated
 from dln_core.config import LayerConfig, NetworkConfig, TrialSettings
 from dln_core.evaluation import evaluate
 from dln_core.llm.base import LanguageModel
-from dln_core.llm.connect import connect, open_stores
+from dln_core.llm.connect import Connection, connect, open_stores
 from dln_core.llm.ledger import Ledger
-from dln_core.network import Network, build_network
+from dln_core.network import Network
 from dln_core.stats import wilson_interval
 from dln_core.tasks import load_task
 from dln_core.tasks.task import Task
-from dln_core.trial import Services, random_shots
+from dln_core.trial import Services
 from dln_core.types import Example, Role
 
 NUM_SHOTS = 8
 SHOTS_SEED = 0
-MAX_CALIBRATION_INPUTS = 64
 
 
 async def run_baselines(settings: TrialSettings, services: Services) -> list[dict[str, Any]]:
@@ -54,41 +53,25 @@ async def run_baselines(settings: TrialSettings, services: Services) -> list[dic
             ledgers=[ledger],
         ) as connection,
     ):
-        rows = await _measure(task, connection.model)
+        rows = await _measure(task, connection)
     usage = {"usage": ledger.usage(), "cost_usd": ledger.cost_usd}
     return [{"task": task.name, "model": settings.llm.model} | row | usage for row in rows]
 
 
-async def _measure(task: Task, model: LanguageModel) -> list[dict[str, Any]]:
-    initial = _one_layer(task, shots=())
-    rows: list[dict[str, Any]] = []
+async def _measure(task: Task, connection: Connection) -> list[dict[str, Any]]:
+    model, rows = connection.model, list[dict[str, Any]]()
     if task.is_classification:
         rows.append(_majority(task))
+    if not connection.route.gives_labels:
+        task = task.without_label_scores()
+    initial = _one_layer(task, shots=())
     rows.append(await _tested("initial", initial, task, model))
     if task.is_classification:
-        bias = await label_prior(initial, task, model)
-        rows.append(await _tested("initial_calibrated", initial, task, model, bias))
+        unbiased = await calibrated(initial, model, task.splits.train, Role.test)
+        rows.append(await _tested("initial_calibrated", unbiased, task, model))
     shots = random_shots(task, min(NUM_SHOTS, len(task.splits.train)), SHOTS_SEED)
     rows.append(await _tested("few_shot", _one_layer(task, shots), task, model))
     return rows
-
-
-async def label_prior(network: Network, task: Task, model: LanguageModel) -> dict[str, float]:
-    """Log of the mean label probabilities (nats) on training inputs, whose answers stay unread."""
-    inputs = task.splits.train[:MAX_CALIBRATION_INPUTS]
-
-    async def one(example: Example) -> dict[str, float]:
-        trace = await network.forward(model, example, role=Role.test)
-        if trace.label_logprobs is None:
-            return {}
-        return dict(zip(example.labels, np.exp(trace.label_logprobs), strict=True))
-
-    observed = await map_bounded(one, inputs)
-    labels = {label for row in observed for label in row}
-    return {
-        label: float(np.log(np.mean([row[label] for row in observed if label in row])))
-        for label in sorted(labels)
-    }
 
 
 def _majority(task: Task) -> dict[str, Any]:
@@ -99,15 +82,8 @@ def _majority(task: Task) -> dict[str, Any]:
     return _row("majority", answers)
 
 
-async def _tested(
-    name: str,
-    network: Network,
-    task: Task,
-    model: LanguageModel,
-    label_bias: dict[str, float] | None = None,
-) -> dict[str, Any]:
-    test = task.splits.test
-    predictions = await evaluate(network, model, task, test, role=Role.test, label_bias=label_bias)
+async def _tested(name: str, network: Network, task: Task, model: LanguageModel) -> dict[str, Any]:
+    predictions = await evaluate(network, model, task, task.splits.test, role=Role.test)
     return _row(name, [(p.example, p.trace.prediction, p.is_correct) for p in predictions])
 
 

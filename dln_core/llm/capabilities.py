@@ -1,13 +1,14 @@
 """Finding out how an endpoint can score texts: the scoring ladder.
 
 The probe knows nothing of the endpoint beforehand.  It asks for a greedy continuation and takes a
-rung for real only if the rung finds that continuation more probable than a senseless one.
+rung for real only if the rung finds that continuation more probable than a senseless one.  The last
+rung, ``monte_carlo``, asks for texts alone: who scores by it estimates log-probs from samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from dln_core.config import LLMConfig
 from dln_core.errors import AuthenticationError, LLMError, ScoringError, UnreachableError
@@ -24,22 +25,42 @@ PROBE = (
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How an endpoint is used: ``api`` for texts, ``rung`` for their log-probs (None for none)."""
+    """How an endpoint is used.
+
+    Attributes:
+        api: ``chat`` or ``completions``.
+        rung: How texts are scored; ``monte_carlo`` by samples alone, None not at all.
+        refused: What each better route met, in a sentence each.
+    """
 
     api: str
     rung: str | None
+    # Why a route was found is no part of what it is.
+    refused: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def gives_texts(self) -> bool:
+        """Whether whole texts are scored."""
+        return self.rung in ("score", "echo")
+
+    @property
+    def gives_labels(self) -> bool:
+        """Whether the labels of an answer are scored."""
+        return self.gives_texts or self.rung == "label"
 
 
 def candidate_routes(config: LLMConfig, rung: str) -> list[Route]:
     """The routes that the settings allow, best first.
 
     Hidden texts must be scored in the form in which they were sampled, so an echo, which only the
-    completions route gives, goes with completions, and next-token labels go with chat.
+    completions route gives, goes with completions, and next-token labels go with chat.  Sampling
+    alone, which any endpoint can do, comes last.
     """
     chat_first = ["chat", "completions"] if config.api == "auto" else [config.api]
     routes = [Route(api, "score") for api in chat_first]
     routes.append(Route("completions", "echo"))
     routes.append(Route("chat", "label"))
+    routes += [Route(api, "monte_carlo") for api in chat_first]
     return [
         route
         for route in routes
@@ -57,6 +78,9 @@ async def probe(
         config: The endpoint's settings.
         rung: ``auto``, or the one rung to try.
 
+    Returns:
+        The route, with what each better one met.
+
     Raises:
         AuthenticationError: If the endpoint refuses the key.
         ScoringError: If no allowed rung works, with what each one met.
@@ -71,10 +95,15 @@ async def probe(
         except LLMError as error:
             met.append(f"{route.rung} over {route.api}: {error}")
         else:
-            return route
+            return replace(route, refused=tuple(met))
+    remedy = (
+        "check llm.base_url and llm.model"
+        if rung in ("auto", "monte_carlo")
+        else "use an endpoint that returns log-probs, or scoring.rung=auto"
+    )
     raise ScoringError(
         f"{config.model} at {config.base_url} cannot score texts (scoring.rung={rung}, "
-        f"llm.api={config.api}); use an endpoint that returns log-probs. Tried "
+        f"llm.api={config.api}); {remedy}. Tried "
         + "; ".join(met or ["nothing: these two settings exclude each other"])
     )
 
@@ -83,6 +112,8 @@ async def _check(model: LanguageModel, route: Route) -> None:
     greedy = (await model.send(GenerateRequest(messages=PROBE, max_tokens=4))).choices[0].text
     if not greedy:
         raise ScoringError("the greedy continuation was empty")
+    if route.rung == "monte_carlo":
+        return
     request = ScoreRequest(messages=PROBE, targets=(greedy, SENSELESS))
     likely, unlikely = (await model.send(request)).choices
     if not likely.mean_logprob > unlikely.mean_logprob:

@@ -20,7 +20,7 @@ from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.ledger import Ledger, Metered
 from dln_core.llm.limits import Limits
 from dln_core.llm.retry import Retry
-from dln_core.llm.simulated import InContextReader, SimulatedModel
+from dln_core.llm.simulated import InContextReader, SimulatedModel, WithoutScores
 
 PROBE_ATTEMPTS = 3
 SIMULATED_ROUTE = Route("chat", "score")
@@ -101,13 +101,19 @@ async def connect(
     """
     async with AsyncExitStack() as stack:
         if config.provider == "simulated":
-            engine: LanguageModel = SimulatedModel(InContextReader())
-            route = SIMULATED_ROUTE
+            engine, route = _open_simulated(rung)
         else:
             engine, route = await _open_endpoint(config, rung, stack)
             engine = Retry(Limits(engine, limits, share), limits.max_attempts)
         cached = stores.around(engine, _identity(config, route))
         yield Connection(Metered(cached, ledgers, config.price), route)
+
+
+def _open_simulated(rung: str | None) -> tuple[LanguageModel, Route]:
+    model = SimulatedModel(InContextReader())
+    if rung in ("label", "monte_carlo"):
+        return WithoutScores(model, rung), Route("chat", rung)
+    return model, SIMULATED_ROUTE
 
 
 async def _open_endpoint(

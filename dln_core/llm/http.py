@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,6 +27,13 @@ KEEP_ALIVE_S = 4.0
 CONNECT_TIMEOUT_S = 20.0
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 NOT_IMPLEMENTED = 501
+# How OpenAI, vLLM, SGLang, llama.cpp, Ollama, TGI, Anthropic and Gemini say it.  Not llama.cpp's
+# "Context size has been exceeded": other requests fill the memory that all share, which passes.
+_TOO_LONG = re.compile(
+    r"context[ _](length|window)|available context size|maximum model length"
+    r"|prompt (is )?too long|`max_new_tokens` must be <=|input token count",
+    re.IGNORECASE,
+)
 
 
 @asynccontextmanager
@@ -48,7 +56,8 @@ class Endpoint:
         config: Address, model and what to send along.
         session: The open connection pool.
         api: ``chat`` or ``completions``.
-        rung: How texts are scored: ``score``, ``echo`` or ``label``; None refuses to score.
+        rung: How texts are scored: ``score``, ``echo`` or ``label``; ``monte_carlo`` and None
+            refuse to score.
     """
 
     def __init__(
@@ -83,6 +92,11 @@ class Endpoint:
         if self._rung == "label":
             body = await self._post(formats.label_call(self._config, request))
             return body, formats.read_labels(request, body)
+        if self._rung == "monte_carlo":
+            raise ScoringError(
+                f"{self._config.model} gives no log-probs (rung monte_carlo), but was asked to "
+                "score texts; estimate them from samples"
+            )
         raise ScoringError(f"{self._config.model} was opened without a way to score texts")
 
     async def _post(self, call: formats.Call) -> Any:
@@ -114,10 +128,11 @@ class Endpoint:
                 f"{url} refused the key ({status}: {said}); put a valid key into the environment "
                 f"variable {self._config.api_key_env} (setting llm.api_key_env)"
             )
+        # Some servers say it with a 500.
+        if status not in TRANSIENT_STATUS and _TOO_LONG.search(said):
+            return ContextLengthError(f"{url} refused a request that is too long: {said}")
         if status in TRANSIENT_STATUS or (status >= 500 and status != NOT_IMPLEMENTED):
             return TransientError(f"{url} answered {status}: {said}", _retry_after_s(response))
-        if "context" in said.lower() and ("length" in said.lower() or "maximum" in said.lower()):
-            return ContextLengthError(f"{url} refused a request that is too long: {said}")
         return LLMError(
             f"{url} answered {status}: {said}; check llm.base_url and llm.model, or leave a "
             "parameter out that it does not take, e.g. llm.omit=[seed]"

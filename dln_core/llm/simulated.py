@@ -16,7 +16,8 @@ from typing import Protocol
 import anyio.lowlevel
 import numpy as np
 
-from dln_core.llm.base import Choice, GenerateRequest, Request, Response
+from dln_core.errors import ScoringError
+from dln_core.llm.base import Choice, GenerateRequest, LanguageModel, Request, Response
 from dln_core.types import Message, Usage
 
 # Log-probability (nats) of a text outside the world's distribution, beside one nat a word, so that
@@ -62,6 +63,40 @@ class SimulatedModel:
             return Response((Choice(text),), usage)
         choices = tuple(_scored(distribution, target) for target in request.targets)
         return Response(choices, Usage(prompt_tokens, sum(map(num_words, request.targets))))
+
+
+class WithoutScores:
+    """A transport that scores no better than an endpoint on a lower rung of the ladder would.
+
+    Args:
+        inner: A model that scores everything.
+        rung: ``label`` scores single words alone, ``monte_carlo`` nothing.
+    """
+
+    def __init__(self, inner: LanguageModel, rung: str) -> None:
+        self._inner = inner
+        self._rung = rung
+
+    async def send(self, request: Request) -> Response:
+        """Answer one request.
+
+        Raises:
+            ScoringError: If the rung cannot score a target.
+        """
+        if isinstance(request, GenerateRequest):
+            return await self._inner.send(request)
+        for target in request.targets:
+            if self._rung == "monte_carlo":
+                raise ScoringError(
+                    "the simulated model gives no log-probs (rung monte_carlo), but was asked to "
+                    "score texts; estimate them from samples"
+                )
+            if num_words(target) > 1:
+                raise ScoringError(
+                    f"{target!r:.80} has more than one word, but next-token log-probs (rung label) "
+                    "reach no further than the first; use labels of one word, or another rung"
+                )
+        return await self._inner.send(request)
 
 
 class InContextReader:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dln_core.tasks.answers import AnswerKind, judge
-from dln_core.types import Splits
+from dln_core.types import Example, Splits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,18 @@ class Task:
             target: The example's target.
         """
         return judge(self.answer_kind, prediction, target, self.labels)
+
+    def without_label_scores(self) -> Task:
+        """The task for a model whose answers must be written: no example offers its labels."""
+        splits = self.splits
+
+        def bare(examples: tuple[Example, ...]) -> tuple[Example, ...]:
+            return tuple(replace(example, labels=()) for example in examples)
+
+        return replace(
+            self,
+            splits=Splits(train=bare(splits.train), dev=bare(splits.dev), test=bare(splits.test)),
+        )
 
     @property
     def is_classification(self) -> bool:

@@ -37,7 +37,7 @@ def test_what_a_model_wrote_is_never_read_as_a_template(text):
 
 
 def test_an_unknown_template_is_named_with_the_known_ones():
-    with pytest.raises(ConfigError, match="'nope'; choose one of: answer, hidden"):
+    with pytest.raises(ConfigError, match="'nope'; choose one of: answer, edit, hidden"):
         load_template("nope")
     with pytest.raises(ConfigError, match="no template"):
         load_template("../conf/config")

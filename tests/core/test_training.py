@@ -8,25 +8,36 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dln_core.building import build_network
 from dln_core.config import (
+    GuideConfig,
     LayerConfig,
     NetworkConfig,
     PosteriorConfig,
     ProposalConfig,
+    ProposalMix,
+    RacingConfig,
+    ScoringConfig,
     SelectionConfig,
     TrainerConfig,
 )
 from dln_core.evaluation import accuracy, evaluate
+from dln_core.graph import Slot
 from dln_core.guide import Guide
-from dln_core.inference import infer_hidden
+from dln_core.inference import infer
 from dln_core.llm.simulated import SimulatedModel
-from dln_core.network import EMPTY_HIDDEN, Network, build_network
-from dln_core.proposal import Candidate
-from dln_core.ranking import Ranker, Reading
+from dln_core.measuring import LogprobMeasure
+from dln_core.network import EMPTY_HIDDEN, Network
+from dln_core.proposals.evidence import Candidate
+from dln_core.proposals.guard import Guard
+from dln_core.ranking import Ranker
+from dln_core.reading import Part, Reading
 from dln_core.scoring import Scorer
 from dln_core.state import Remembered, TrainerState
 from dln_core.trainer import Trainer
 from dln_core.types import Demonstration, Example, Prompt, Role
+from dln_core.vi.selection import Penalties
+from dln_core.weighing import LogprobWeigher
 from tests.worlds import (
     ANSWER_KEY,
     HIDDEN_KEY,
@@ -42,7 +53,7 @@ TWO_LAYERS = NetworkConfig(
     name="dln2",
     layers=[
         LayerConfig(name="thoughts", template="hidden", instruction="Think.", max_tokens=16),
-        LayerConfig(name="output", residual=True),
+        LayerConfig(name="output", reads=["input", "thoughts"]),
     ],
 )
 
@@ -53,7 +64,7 @@ def trainer(world, seed=13, **settings):
         "batch_size": 10,
         "num_prompts": 16,
         "num_hidden": 4,
-        "proposal": ProposalConfig(demonstration_share=0.0),
+        "proposal": ProposalConfig(mix=ProposalMix(examples=0.0)),
     }
     model = SimulatedModel(world)
     return Trainer(
@@ -61,7 +72,18 @@ def trainer(world, seed=13, **settings):
         config=TrainerConfig(**(config | settings)),
         forward_model=model,
         backward_model=model,
+        guard=Guard.of(TASK.splits),
         seed=seed,
+        scoring=ScoringConfig(),
+    )
+
+
+def guide_of(model, num_hidden, scale="per_token", mixture=None):
+    mixture, posterior = mixture or GuideConfig(), PosteriorConfig()
+    scorer = Scorer(model, SelectionConfig(logprob_scale=scale))
+    weigher = LogprobWeigher(scorer=scorer, config=posterior, mixture=mixture)
+    return Guide(
+        model=model, weigher=weigher, mixture=mixture, posterior=posterior, num_hidden=num_hidden
     )
 
 
@@ -85,8 +107,11 @@ async def test_one_layer_finds_the_key_sentence_among_twenty_others(seed):
 @pytest.mark.parametrize("seed", [13, 42, 25])
 async def test_two_layers_learn_to_write_the_hidden_text_that_one_layer_lacks(seed):
     # The initial prior is sure of a useless text: with it in the weights, nothing is learnt.
-    posterior = PosteriorConfig(use_prior=False, include_forward=False)
-    two, _ = await train(trainer(HiddenStepWorld(), seed, posterior=posterior), TWO_LAYERS)
+    settings = {
+        "posterior": PosteriorConfig(use_prior=False),
+        "guide": GuideConfig(include_forward=False),
+    }
+    two, _ = await train(trainer(HiddenStepWorld(), seed, **settings), TWO_LAYERS)
     one, _ = await train(trainer(HiddenStepWorld(), seed), ONE_LAYER)
     assert HIDDEN_KEY in two.best.network.layers[0].prompt.instruction
     assert two.best.dev_accuracy == 1.0
@@ -117,14 +142,14 @@ async def test_a_state_that_went_through_json_goes_on_as_if_nothing_had_happened
 async def test_the_bound_never_exceeds_the_evidence_and_meets_it_at_the_full_posterior():
     world, model = HiddenStepWorld(), SimulatedModel(HiddenStepWorld())
     network = build_network(TWO_LAYERS, TASK)
-    scorer = Scorer(model, SelectionConfig(logprob_scale="sum"))
     examples = TASK.splits.train[:6]
     predictions = await evaluate(network, model, TASK, examples, role=Role.forward)
     for num_hidden in (1, 2, 60):
-        guide = Guide(model=model, scorer=scorer, config=PosteriorConfig(), num_hidden=num_hidden)
-        (samples,) = await infer_hidden(guide, network, predictions, (13, 1))
+        guide = guide_of(model, num_hidden=num_hidden, scale="sum")
+        _, hidden = await infer(guide, network, predictions, (13, 1), 0)
+        samples = hidden[0]
         for row, example in enumerate(examples):
-            prior = world.hidden(network.body(0, example, None))
+            prior = world.hidden(network.body(0, example, {}))
             evidence = math.log(sum(p * answer_probability(h, example) for h, p in prior.items()))
             bound = sum(
                 w * (math.log(prior[h] * answer_probability(h, example)) - math.log(w))
@@ -153,24 +178,24 @@ async def test_one_step_selects_what_a_hand_calculation_selects():
             p = table[instruction, body.split("\n")[0]]
             return {"Even": p, "Odd": 1 - p}
 
+    network = build_network(ONE_LAYER, TASK)
     ranker = Ranker(
-        scorer=Scorer(SimulatedModel(Table()), SelectionConfig()),
-        trust_factor=0.5,
-        exploration=0.0,
+        measure=LogprobMeasure(
+            scorer=Scorer(SimulatedModel(Table()), SelectionConfig()),
+            network=network,
+            contrastive=False,
+            explores=False,
+        ),
+        penalties=Penalties(trust_factor=0.5),
+        racing=RacingConfig(),
+        calibrates=False,
     )
-    reading = Reading(
-        example=example,
-        input_field="Item: x",
-        bodies=("a", "b"),
-        body_weights=np.array([0.75, 0.25]),
-    )
+    part = Part(node=0, bodies=("a", "b"), targets=(), weights=np.array([[0.75], [0.25]]))
+    reading = Reading(example=example, input_field="Item: x", parts=(part,), row=0)
     candidates = [Candidate(Prompt("one"), "current"), Candidate(Prompt("two"), "rewrite")]
-    layer = build_network(ONE_LAYER, TASK).layers[0]
-    ranking = await ranker.rank(layer, candidates, [reading])
+    ranking = await ranker.rank(candidates, [reading])
     objective = np.array([math.log(0.5), 0.75 * math.log(0.9) + 0.25 * math.log(0.1)])
-    divergence = 0.5 * (0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)) + 0.5 * (
-        0.5 * math.log(0.5 / 0.1) + 0.5 * math.log(0.5 / 0.9)
-    )
+    divergence = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
     np.testing.assert_allclose(ranking.objective, objective)
     np.testing.assert_allclose(ranking.trust_region_kl, [0.0, divergence])
     np.testing.assert_allclose(ranking.rewards, objective - 0.5 * np.array([0, divergence]))
@@ -178,7 +203,7 @@ async def test_one_step_selects_what_a_hand_calculation_selects():
 
 
 async def test_no_candidate_is_ranked_on_an_example_that_it_shows():
-    trained = trainer(OneStepWorld(), proposal=ProposalConfig(demonstration_share=1.0))
+    trained = trainer(OneStepWorld(), proposal=ProposalConfig(mix=ProposalMix(rewrite=0.0)))
     state = await trained.initial_state(build_network(ONE_LAYER, TASK))
     for _ in range(4):
         batch = trained.draw_batch(state)
@@ -201,7 +226,7 @@ async def test_a_batch_draws_no_example_twice_and_only_from_training():
 async def test_the_memory_keeps_the_best_networks_and_a_drought_brings_the_best_back():
     trained = trainer(OneStepWorld(), selection=SelectionConfig(memory=2, tolerance=1))
     network = build_network(ONE_LAYER, TASK)
-    worse = network.with_layer(0, network.layers[0].with_prompt(Prompt("worse")))
+    worse = network.with_prompt(Slot(0, 0), Prompt("worse"))
     state = TrainerState(
         step=1,
         network=worse,
@@ -209,12 +234,12 @@ async def test_the_memory_keeps_the_best_networks_and_a_drought_brings_the_best_
         best_step=0,
         memory=(Remembered(network, 0.8),),
     )
-    once = trained._remember(state, 0.5)
+    once = trained._remember(state, Remembered(worse, 0.5))
     assert [entry.dev_accuracy for entry in once.memory] == [0.8, 0.5]
     assert once.network == worse
-    twice = trained._remember(once, 0.5)
+    twice = trained._remember(once, Remembered(worse, 0.5))
     assert twice.network == network
-    better = trained._remember(twice, 0.9)
+    better = trained._remember(twice, Remembered(network, 0.9))
     assert (better.best.dev_accuracy, better.num_stale) == (0.9, 0)
     assert len(better.memory) == 2
 
@@ -234,21 +259,16 @@ async def test_an_empty_hidden_text_is_never_sampled():
     model = SimulatedModel(Silent())
     network = build_network(TWO_LAYERS, TASK)
     predictions = await evaluate(network, model, TASK, TASK.splits.train[:4], role=Role.forward)
-    assert {p.trace.outputs[0] for p in predictions} == {EMPTY_HIDDEN}
-    guide = Guide(
-        model=model,
-        scorer=Scorer(model, SelectionConfig()),
-        config=PosteriorConfig(include_forward=False),
-        num_hidden=5,
-    )
-    (samples,) = await infer_hidden(guide, network, predictions, (13, 1))
-    assert all(all(texts) for texts in samples.texts)
+    assert {p.trace.texts[0] for p in predictions} == {EMPTY_HIDDEN}
+    guide = guide_of(model, num_hidden=5, mixture=GuideConfig(include_forward=False))
+    _, hidden = await infer(guide, network, predictions, (13, 1), 0)
+    assert all(all(texts) for texts in hidden[0].texts)
 
 
 async def test_predictions_are_judged_and_the_target_is_never_read():
     model = SimulatedModel(OneStepWorld())
     network = build_network(ONE_LAYER, TASK)
-    keyed = network.with_layer(0, network.layers[0].with_prompt(Prompt(ANSWER_KEY)))
+    keyed = network.with_prompt(Slot(0, 0), Prompt(ANSWER_KEY))
     test = TASK.splits.test
     assert accuracy(await evaluate(keyed, model, TASK, test, role=Role.test)) == 1.0
     hidden = [replace(example, target="?") for example in test]
@@ -259,5 +279,5 @@ async def test_predictions_are_judged_and_the_target_is_never_read():
 def test_a_network_survives_json():
     network = build_network(TWO_LAYERS, TASK)
     prompt = Prompt("Do.", (Demonstration("Item: a", "Even"),))
-    changed = network.with_layer(1, network.layers[1].with_prompt(prompt))
+    changed = network.with_prompt(Slot(1, 0), prompt)
     assert Network.from_dict(changed.to_dict()) == changed

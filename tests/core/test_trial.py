@@ -19,7 +19,7 @@ from dln_core.config import (
     TrainerConfig,
     TrialSettings,
 )
-from dln_core.errors import ConfigError, ScoringError
+from dln_core.errors import ConfigError
 from dln_core.export import load_network
 from dln_core.identity import baseline_id, trial_id
 from dln_core.llm.simulated import InContextReader
@@ -125,7 +125,7 @@ async def test_an_untrained_network_is_only_evaluated(services):
     done, _ = await advances(settings(network=network), services)
     assert [a.event["kind"] for a in done] == ["start", "finish"]
     assert done[-1].event["stopped"] is None
-    shown = done[0].event["network"]["layers"][0]["prompt"]["demonstrations"]
+    shown = done[0].event["network"]["layers"][0]["prompts"][0]["demonstrations"]
     assert len(shown) == 4
 
 
@@ -209,17 +209,50 @@ async def test_tasks_without_labels_have_no_majority_to_name(services):
     assert [row["baseline"] for row in rows] == ["initial", "few_shot"]
 
 
-async def test_next_token_log_probs_train_labels_alone(services):
+TWO_LAYERS = NetworkConfig(
+    name="dln2",
+    layers=[
+        LayerConfig(name="thoughts", template="hidden", instruction="Think.", max_tokens=8),
+        LayerConfig(reads=["input", "thoughts"]),
+    ],
+)
+
+
+@pytest.mark.parametrize("next_token", ["true", "null"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"network": TWO_LAYERS}, {"task": TaskConfig(name="stock_count")}],
+    ids=["hidden text", "free answers"],
+)
+async def test_where_whole_texts_cannot_be_scored_training_samples_them(
+    services, changes, next_token
+):
+    routes = {"chat/completions"}
+    async with serve(InContextReader(), routes=routes, next_token=next_token) as server:
+        endpoint = LLMConfig(
+            provider="openai_compatible", model="simulated", base_url=server.base_url
+        )
+        small = {"data": DataConfig(max_dev=6, max_test=6)}
+        trainer = TrainerConfig(num_iterations=2, batch_size=3, num_prompts=2, num_hidden=2)
+        chosen = settings(llm=endpoint, trainer=trainer, **small, **changes)
+        done, _ = await advances(chosen, services)
+    assert [a.event["kind"] for a in done] == ["start", "step", "step", "finish"]
+    assert done[0].event["rung"] == "monte_carlo"
+    for advance in done[1:3]:
+        assert "train/objective" in advance.event["metrics"]
+        assert not [name for name in advance.event["metrics"] if "elbo" in name]
+    assert done[-1].event["test"]["num_items"] == 6
+
+
+async def test_next_token_log_probs_suffice_for_labels(services):
     async with serve(InContextReader(), routes={"chat/completions"}) as server:
         endpoint = LLMConfig(
             provider="openai_compatible", model="simulated", base_url=server.base_url
         )
-        hidden = LayerConfig(name="thoughts", template="hidden", instruction="Think.", max_tokens=8)
-        two = NetworkConfig(name="dln2", layers=[hidden, LayerConfig()])
-        with pytest.raises(ScoringError, match="dln2 on triage scores whole texts"):
-            await advances(settings(llm=endpoint, network=two), services)
-        with pytest.raises(ScoringError, match="dln1 on stock_count scores whole texts"):
-            await advances(settings(llm=endpoint, task=TaskConfig(name="stock_count")), services)
+        data = DataConfig(max_dev=6, max_test=6)
+        done, _ = await advances(settings(llm=endpoint, data=data), services)
+    assert done[0].event["rung"] == "label"
+    assert done[-1].event["kind"] == "finish"
 
 
 async def test_a_backward_model_needs_no_log_probs(services):

@@ -24,7 +24,7 @@ MakePlan = Callable[..., Plan]
 MakeEvent = Callable[..., dict[str, Any]]
 
 PROMPT = {"instruction": "Say Urgent or Normal.", "demonstrations": []}
-NETWORK = {"name": "dln1", "layers": [{"name": "output", "prompt": PROMPT}]}
+NETWORK = {"name": "dln1", "layers": [{"name": "output", "width": 1, "prompts": [PROMPT]}]}
 USAGE = {
     "calls": 10,
     "prompt_tokens": 200,
@@ -78,6 +78,7 @@ def toy_event() -> MakeEvent:
             "cost_usd": 0.25,
             "seconds": 2.0,
             "rung": "score",
+            "api": "chat",
             "best": {"dev_accuracy": 0.5 + 0.1 * step, "step": step},
         }
         if parts.get("kind") == "finish":

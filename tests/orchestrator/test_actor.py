@@ -11,6 +11,7 @@ from dln_core.config import LLMConfig
 from dln_core.errors import LLMError
 from dln_core.trial import Services
 from orchestrator.actor import TrialActor
+from orchestrator.resuming import Begun
 
 
 def services_of(plan):
@@ -29,7 +30,7 @@ def test_actors_carry_neither_mlflow_nor_hydra():
 
 async def test_a_trial_is_pulled_step_by_step(toy_plan):
     plan = toy_plan()
-    actor = TrialActor("triage dln1 13", 3, plan.trials[0].settings, services_of(plan))
+    actor = TrialActor("triage dln1 13", 3, plan.trials[0].settings, services_of(plan), Begun())
     kinds, state, done = [], None, False
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(actor.hold)
@@ -47,7 +48,7 @@ async def test_a_trial_is_pulled_step_by_step(toy_plan):
 async def test_what_ends_a_trial_reaches_the_driver_by_its_type(toy_plan):
     nowhere = LLMConfig(provider="openai_compatible", model="m", base_url="http://127.0.0.1:9/v1")
     plan = toy_plan(llm=nowhere)
-    actor = TrialActor("t", 1, plan.trials[0].settings, services_of(plan))
+    actor = TrialActor("t", 1, plan.trials[0].settings, services_of(plan), Begun())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(actor.hold)
         with pytest.raises(LLMError):
@@ -58,7 +59,7 @@ async def test_what_ends_a_trial_reaches_the_driver_by_its_type(toy_plan):
 
 async def test_a_closed_trial_refuses_more_steps(toy_plan):
     plan = toy_plan()
-    actor = TrialActor("t", 1, plan.trials[0].settings, services_of(plan))
+    actor = TrialActor("t", 1, plan.trials[0].settings, services_of(plan), Begun())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(actor.hold)
         await actor.close()

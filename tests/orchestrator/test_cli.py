@@ -121,7 +121,8 @@ def test_flags_may_stand_between_settings(capsys: pytest.CaptureFixture[str]) ->
 def test_help_names_groups_options_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     printed = capsys.readouterr().out
-    for text in ("+sweep=smoke", "network: cot, dln1, dln2", "navigate", "num_iterations:"):
+    networks = "network: cot, dln1, dln1_ensemble, dln2"
+    for text in ("+sweep=smoke", networks, "navigate", "num_iterations:"):
         assert text in printed
 
 
@@ -141,7 +142,7 @@ def test_render_shows_the_request_of_each_layer(capsys: pytest.CaptureFixture[st
     assert cli.main(["network=dln2", "action=render"]) == 0
     printed = capsys.readouterr().out
     assert printed.index("[layer thoughts]") < printed.index("[layer output]")
-    assert "<what thoughts writes>" in printed
+    assert "<what thoughts gives>" in printed
 
 
 @pytest.mark.parametrize("action", ["report", "sync"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dln_core.config import PhaseConfig
 from dln_core.errors import ConfigError
 from orchestrator.compose import Composer
 from orchestrator.config_sources import find_folders
@@ -67,6 +68,15 @@ def test_tables_of_two_points_do_not_mix(composer: Composer) -> None:
     assert [config.llm.extra for config in configs] == [{"a": 1}, {"b": 2}]
 
 
+def test_lists_of_tables_are_swept_over_and_do_not_mix(composer: Composer) -> None:
+    both = "trainer.phases=[{layers:[output],num_iterations:2}],[]"
+    configs = composer.compose([both, "seed=1,2"], multirun=True)
+    phases = [config.trainer.phases for config in configs]
+    assert phases[0] == phases[1] == [PhaseConfig(layers=["output"], num_iterations=2)]
+    assert phases[0] is not phases[1]
+    assert phases[2:] == [[], []]
+
+
 def test_points_share_no_object_that_can_change(composer: Composer) -> None:
     first, second = composer.compose(["seed=1,2"], multirun=True)
     first.network.layers[0].instruction = "changed"
@@ -115,7 +125,7 @@ def test_the_data_folder_defaults_to_the_environments(
         ("task=navigat", "task=navigat is unknown; did you mean navigate.*tasks list"),
         ("+sweep=smok", r"\+sweep=smok is unknown; did you mean smoke"),
         ("sweep=smoke", r"write \+sweep=NAME"),
-        ("trainer=3", "trainer=3 is unknown; choose one of: exact, fast, paper"),
+        ("trainer=3", "trainer=3 is unknown; choose one of: ape, exact, fast, paper"),
         ("limits=null", "limits=null is unknown; choose one of: default"),
         ("task=1", "task=1 is unknown.*tasks list"),
         ("seed=abc", "seed=abc must be a whole number"),
@@ -133,6 +143,14 @@ def test_the_data_folder_defaults_to_the_environments(
         ("limits.requests_per_minute=0", "limits.requests_per_minute=0.* above zero"),
         ("trainer.selection=best", "trainer.selection holds several settings"),
         ("network.layers=[{name:x,wide:2}]", "wide is no setting"),
+        ("network.layers=[{name:x,reads:[y]}]", "reads 'y', which is no earlier layer"),
+        ("trainer.phases=[{layers:[thougts]}]", "trainer.phases names 'thougts'.*from: output"),
+        ("trainer.phases=[{layer:[output]}]", "layer is no setting"),
+        ("trainer.guide={prior:0,hindsight:0}", "trainer.guide gives every kind the share 0"),
+        ("trainer.proposal.mix.rewrite=-1", "mix.rewrite=-1.* must not be negative"),
+        ("scoring.rung=best", "scoring.rung=best is unknown; choose one of: auto, score"),
+        ("scoring.num_samples=0", "scoring.num_samples=0 must be at least 1"),
+        ("calibration=yes", "calibration=yes is unknown; choose one of: none, empirical"),
         ("llm=openai_compatible", "llm.base_url is missing"),
         ("llm.base_url=localhost:8000/v1", "must begin with http:// or https://"),
         ("backward_llm.model=x", "choose one first, e.g. backward_llm=openai"),

@@ -108,7 +108,8 @@ def test_the_report_is_rebuilt_from_the_journals_alone(finished):
 
 def test_texts_of_a_model_are_no_markup_in_the_report(finished, toy_event):
     trial = finished.trials[1]
-    layer = {"name": "output", "prompt": {"instruction": "<script>", "demonstrations": []}}
+    prompt = {"instruction": "<script>", "demonstrations": []}
+    layer = {"name": "output", "width": 1, "prompts": [prompt]}
     with Journal.locked(finished.out_dir) as journal:
         record = journal.recover(trial.trial_id)
         record.begin(trial.settings)
@@ -117,6 +118,26 @@ def test_texts_of_a_model_are_no_markup_in_the_report(finished, toy_event):
     page = (finished.out_dir / "report.html").read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_the_report_shows_every_prompt_of_a_layer_and_the_names_of_tools(finished, toy_event):
+    trial = finished.trials[1]
+    prompts = [
+        {"instruction": "First one.", "demonstrations": []},
+        {"instruction": "Second one.", "demonstrations": [{"input": "2+2", "output": "Four"}]},
+    ]
+    layers = [
+        {"name": "observation", "width": 1, "tools": ["calculator"]},
+        {"name": "output", "width": 2, "prompts": prompts},
+    ]
+    with Journal.locked(finished.out_dir) as journal:
+        record = journal.recover(trial.trial_id)
+        record.begin(trial.settings)
+        record.append(toy_event(0, network={"layers": layers}), {})
+    report(finished)
+    page = (finished.out_dir / "report.html").read_text()
+    shown = ("Tools: calculator", "output (2 copies)", "Prompt 1", "First one.", "Second one.")
+    assert all(text in page for text in (*shown, "2+2"))
 
 
 def test_a_folder_without_a_sweep_has_no_report(toy_plan):

@@ -14,7 +14,9 @@ from orchestrator.tracking_check import check_store, without_password
 
 CANDIDATES = [
     {
-        "layer": 0,
+        "layer": "output",
+        "prompt": 0,
+        "num_examples": 6,
         "index": index,
         "source": "rewrite",
         "instruction": f"try | {index}",

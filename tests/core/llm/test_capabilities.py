@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import orjson
 import pytest
 
 from dln_core.config import CacheConfig, LimitsConfig, LLMConfig, PriceConfig
@@ -24,6 +26,9 @@ CHAT_SCORE = Route("chat", "score")
 TEXT_SCORE = Route("completions", "score")
 ECHO = Route("completions", "echo")
 LABEL = Route("chat", "label")
+CHAT_SAMPLES = Route("chat", "monte_carlo")
+TEXT_SAMPLES = Route("completions", "monte_carlo")
+NO_LOG_PROBS = {"routes": ROUTES - {"score"}, "echo": "null", "next_token": "null"}
 
 
 @asynccontextmanager
@@ -107,22 +112,92 @@ async def test_a_passing_fault_during_the_probe_does_not_lower_the_rung(tmp_path
         assert connection.route == CHAT_SCORE
 
 
-async def test_an_endpoint_without_any_rung_is_refused_with_what_each_one_met(tmp_path):
-    async with serve(
-        FixedWorld(), routes=ROUTES - {"score"}, echo="null", next_token="null"
-    ) as server:
+@pytest.mark.parametrize(
+    ("routes", "api", "expected"),
+    [
+        ({"chat/completions", "completions"}, "auto", CHAT_SAMPLES),
+        ({"chat/completions", "completions"}, "completions", TEXT_SAMPLES),
+        ({"completions"}, "auto", TEXT_SAMPLES),
+        ({"chat/completions"}, "chat", CHAT_SAMPLES),
+    ],
+)
+@pytest.mark.parametrize("rung", ["auto", "monte_carlo"])
+async def test_an_endpoint_without_log_probs_is_sampled(tmp_path, routes, api, expected, rung):
+    switches = NO_LOG_PROBS | {"routes": frozenset(routes)}
+    async with serve(FixedWorld(), **switches) as server:
+        config = replace(endpoint_config(server.base_url), api=api)
+        async with connected(config, tmp_path, rung=rung) as connection:
+            assert connection.route == expected
+            assert (await connection.model.send(GENERATE)).choices[0].text == "Tokyo"
+            with pytest.raises(ScoringError, match="gives no log-probs"):
+                await connection.model.send(SCORE)
+
+
+async def test_a_route_keeps_what_each_better_one_met(tmp_path):
+    async with (
+        serve(FixedWorld(), **NO_LOG_PROBS) as server,
+        connected(endpoint_config(server.base_url), tmp_path) as connection,
+    ):
+        refused = connection.route.refused
+    expected = (
+        "score over chat: .*there is no route score",
+        "score over completions: .*there is no route score",
+        "echo over completions: the endpoint echoed no log-probs",
+        "label over chat: the endpoint sent no next-token log-probs",
+    )
+    assert len(refused) == len(expected)
+    for sentence, pattern in zip(refused, expected, strict=True):
+        assert re.match(pattern, sentence)
+
+
+async def test_the_best_route_has_nothing_to_tell(tmp_path):
+    async with (
+        serve(FixedWorld()) as server,
+        connected(endpoint_config(server.base_url), tmp_path) as connection,
+    ):
+        assert connection.route.refused == ()
+
+
+def test_a_route_is_journalled_as_plain_json():
+    assert orjson.loads(orjson.dumps(asdict(replace(CHAT_SAMPLES, refused=("echo: none",))))) == {
+        "api": "chat",
+        "rung": "monte_carlo",
+        "refused": ["echo: none"],
+    }
+
+
+@pytest.mark.parametrize("rung", ["score", "echo", "label"])
+async def test_a_rung_that_was_asked_for_does_not_fall_to_samples(tmp_path, rung):
+    async with serve(FixedWorld(), **NO_LOG_PROBS) as server:
+        with pytest.raises(ScoringError, match=rf"rung={rung}.*or scoring\.rung=auto"):
+            async with connected(endpoint_config(server.base_url), tmp_path, rung=rung):
+                pytest.fail("it was opened")
+
+
+async def test_an_endpoint_that_writes_nothing_is_refused_with_what_each_route_met(tmp_path):
+    async with serve(FixedWorld({"": 1.0}), routes=ROUTES - {"completions"}) as server:
         with pytest.raises(ScoringError) as caught:
             async with connected(endpoint_config(server.base_url), tmp_path):
                 pytest.fail("it was opened")
     said = str(caught.value)
     for part in (
-        "score over chat: ",
-        "there is no route score",
-        "score over completions: ",
-        "echo over completions: the endpoint echoed no log-probs",
-        "label over chat: the endpoint sent no next-token log-probs",
+        "check llm.base_url and llm.model",
+        "score over chat: the greedy continuation was empty",
+        "echo over completions: ",
+        "monte_carlo over chat: the greedy continuation was empty",
+        "monte_carlo over completions: ",
+        "there is no route completions",
     ):
         assert part in said
+
+
+async def test_senseless_log_probs_fall_to_samples(tmp_path):
+    async with (
+        serve(FixedWorld(), routes=frozenset({"completions"}), echo="zero") as server,
+        connected(endpoint_config(server.base_url), tmp_path) as connection,
+    ):
+        assert connection.route == TEXT_SAMPLES
+    assert any("no more probable than" in sentence for sentence in connection.route.refused)
 
 
 async def test_an_echo_of_zeros_alone_says_that_it_cannot_tell_texts_apart(tmp_path):
@@ -155,7 +230,10 @@ def test_settings_that_exclude_each_other_leave_no_route():
     config = endpoint_config("http://127.0.0.1:9/v1")
     assert candidate_routes(replace(config, api="completions"), "label") == []
     assert candidate_routes(replace(config, api="chat"), "echo") == []
-    assert candidate_routes(config, "auto") == [CHAT_SCORE, TEXT_SCORE, ECHO, LABEL]
+    assert candidate_routes(config, "auto") == [
+        *(CHAT_SCORE, TEXT_SCORE, ECHO, LABEL),
+        *(CHAT_SAMPLES, TEXT_SAMPLES),
+    ]
 
 
 async def test_settings_that_exclude_each_other_are_named_without_any_request(tmp_path):
@@ -226,3 +304,30 @@ async def test_the_simulated_model_needs_no_address(tmp_path):
     async with connected(config, tmp_path) as connection:
         assert connection.route == CHAT_SCORE
         assert (await connection.model.send(replace(GENERATE, messages=QUESTION))).choices[0].text
+
+
+@pytest.mark.parametrize(
+    ("rung", "expected"),
+    [("score", CHAT_SCORE), ("label", LABEL), ("monte_carlo", CHAT_SAMPLES)],
+)
+async def test_the_simulated_model_can_stand_for_a_lower_rung(tmp_path, rung, expected):
+    config = LLMConfig(provider="simulated", model="simulated")
+    async with connected(config, tmp_path, rung=rung) as connection:
+        assert connection.route == expected
+        assert (await connection.model.send(GENERATE)).choices[0].text
+
+
+async def test_the_simulated_model_without_log_probs_scores_nothing(tmp_path):
+    config = LLMConfig(provider="simulated", model="simulated")
+    async with connected(config, tmp_path, rung="monte_carlo") as connection:
+        with pytest.raises(ScoringError, match="gives no log-probs"):
+            await connection.model.send(SCORE)
+
+
+async def test_the_simulated_model_with_labels_alone_scores_single_words(tmp_path):
+    config = LLMConfig(provider="simulated", model="simulated")
+    async with connected(config, tmp_path, rung="label") as connection:
+        scored = await connection.model.send(SCORE)
+        assert [choice.text for choice in scored.choices] == list(SCORE.targets)
+        with pytest.raises(ScoringError, match="'Osaka Bay' has more than one word"):
+            await connection.model.send(replace(SCORE, targets=("Tokyo", "Osaka Bay")))

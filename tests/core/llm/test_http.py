@@ -47,6 +47,27 @@ TRANSIENT = {
     "an HTML page": Fault(200, "<html>bad gateway</html>"),
 }
 
+TOO_LONG_WORDINGS = {
+    "OpenAI": (400, "Please reduce the length of the messages. context_length_exceeded"),
+    "vLLM": (400, "This model's maximum context length is 4096 tokens. However, you requested 5"),
+    "vLLM's engine": (400, "The decoder prompt (length 9) is longer than the maximum model length"),
+    "vLLM's engine by 500": (500, "The prompt is longer than the maximum model length of 8."),
+    "SGLang": (400, "The input (9 tokens) is longer than the model's context length (8 tokens)."),
+    "llama.cpp": (400, "request (9 tokens) exceeds the available context size (8 tokens)"),
+    "older llama.cpp": (500, "the request exceeds the available context size. try increasing it"),
+    "llama-cpp-python": (500, "Requested tokens (9) exceed context window of 8"),
+    "Ollama": (400, "the input length exceeds the context length"),
+    "Ollama's cut": (400, "prompt too long; exceeded max context length by 3 tokens"),
+    "TGI": (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8."),
+    "Anthropic": (400, "prompt is too long: 9 tokens > 8 maximum"),
+    "Gemini": (400, "The input token count (9) exceeds the maximum number of tokens allowed (8)."),
+}
+NOT_TOO_LONG = {
+    "a rate": (429, "Request too large: limit 8 tokens per minute, context length 9."),
+    "memory that is shared": (500, "Context size has been exceeded."),
+    "an outage": (503, "try later"),
+}
+
 
 @asynccontextmanager
 async def endpoint(
@@ -109,6 +130,30 @@ async def test_a_lasting_failure_is_not_tried_again(server, fault, kind):
             await Retry(model, 5).send(GENERATE)
     assert type(caught.value) is kind
     assert server.num_requests == 1
+
+
+@pytest.mark.parametrize(("status", "said"), TOO_LONG_WORDINGS.values(), ids=TOO_LONG_WORDINGS)
+async def test_a_request_that_is_too_long_is_told_from_other_failures(server, status, said):
+    server.fail_first(failed(status, said))
+    async with endpoint(server) as model:
+        with pytest.raises(ContextLengthError):
+            await Retry(model, 5).send(GENERATE)
+    assert server.num_requests == 1
+
+
+async def test_a_bare_code_is_enough_to_know_a_request_that_is_too_long(server):
+    server.fail_first(Fault(400, '{"error": {"code": "context_length_exceeded"}}'))
+    async with endpoint(server) as model:
+        with pytest.raises(ContextLengthError):
+            await model.send(GENERATE)
+
+
+@pytest.mark.parametrize(("status", "said"), NOT_TOO_LONG.values(), ids=NOT_TOO_LONG)
+async def test_what_may_pass_is_not_taken_for_a_request_that_is_too_long(server, status, said):
+    server.fail_first(failed(status, said))
+    async with endpoint(server) as model:
+        with pytest.raises(TransientError):
+            await model.send(GENERATE)
 
 
 @pytest.mark.parametrize("status", [401, 400, 503])
@@ -217,6 +262,13 @@ async def test_a_model_opened_without_a_rung_generates_but_refuses_to_score(serv
         with pytest.raises(ScoringError, match="without a way to score"):
             await model.send(SCORE)
     assert server.num_requests == 1
+
+
+async def test_a_model_that_is_only_sampled_says_that_it_gives_no_log_probs(server):
+    async with endpoint(server, rung="monte_carlo") as model:
+        with pytest.raises(ScoringError, match="gives no log-probs"):
+            await model.send(SCORE)
+    assert server.num_requests == 0
 
 
 async def test_usage_is_what_the_server_counted(server):

@@ -1,0 +1,70 @@
+"""The label prior of a prompt, estimated on inputs whose answers stay unread, and divided out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dln_core.concurrency import map_bounded
+from dln_core.llm.base import LanguageModel
+from dln_core.network import Network
+from dln_core.types import Example, Role
+from dln_core.vi.calibration import label_prior
+from dln_core.vi.weights import Array
+
+MAX_INPUTS = 64
+
+
+def label_bias(rows: Sequence[tuple[Sequence[str], Array]]) -> dict[str, float]:
+    """Log of how much more probable than by chance each label is, on average over inputs.
+
+    Inputs that offer the same labels are averaged first, shrunk towards no preference by one
+    input; a label that stands in several such groups is averaged over them by their size.
+
+    Args:
+        rows: The labels that an input offers, and their log-probs (nats).
+    """
+    groups: dict[tuple[str, ...], list[Array]] = {}
+    for labels, log_probs in rows:
+        groups.setdefault(tuple(labels), []).append(log_probs)
+    totals: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for labels, members in groups.items():
+        lift = label_prior(np.array(members)) + np.log(len(labels) * len(members))
+        for label, value in zip(labels, lift, strict=True):
+            totals[label] = float(np.logaddexp(totals.get(label, -np.inf), value))
+            counts[label] = counts.get(label, 0) + len(members)
+    return {label: totals[label] - math.log(counts[label]) for label in sorted(totals)}
+
+
+def bias_of(labels: Sequence[str], bias: Mapping[str, float]) -> Array:
+    """The bias of each of an input's labels, 0 where none is known."""
+    return np.array([bias.get(label, 0.0) for label in labels])
+
+
+async def calibrated(
+    network: Network,
+    model: LanguageModel,
+    inputs: Sequence[Example],
+    role: Role,
+) -> Network:
+    """Return the network with its label prior divided out of what it predicts.
+
+    Args:
+        network: A network that answers with labels; any other is returned as it is.
+        model: The language model of its layers.
+        inputs: Training examples, of which at most ``MAX_INPUTS`` are run.
+        role: What the calls are counted as.
+    """
+    bare = replace(network, label_bias={})
+
+    async def one(example: Example) -> Array | None:
+        return (await bare.run(model, example, role=role)).answer.label_logprobs
+
+    run = [example for example in inputs[:MAX_INPUTS] if example.labels]
+    found = await map_bounded(one, run)
+    rows = [(e.labels, row) for e, row in zip(run, found, strict=True) if row is not None]
+    return replace(bare, label_bias=label_bias(rows)) if rows else bare

@@ -1,0 +1,131 @@
+"""How language models are reached, and what may be asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dln_core.config.checks import require, require_choice, require_positive
+
+# The scoring ladder, best rung first.
+RUNGS = ("score", "echo", "label", "monte_carlo")
+
+
+@dataclass(slots=True, kw_only=True)
+class PriceConfig:
+    """Price in US dollars a million tokens; None where it is not known."""
+
+    prompt_usd_per_million: float | None = None
+    completion_usd_per_million: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_usd_per_million", "completion_usd_per_million"):
+            value = getattr(self, name)
+            require(value is None or value >= 0, f"llm.price.{name}={value} must not be negative")
+
+
+@dataclass(slots=True, kw_only=True)
+class LLMConfig:
+    """One language model and how it is reached.
+
+    Attributes:
+        provider: ``local`` (served by the orchestrator), ``openai_compatible`` or ``simulated``.
+        model: Name that the endpoint knows.
+        revision: Which weights, where the name alone does not tell.
+        base_url: Address with its ``/v1``; None for ``local`` and ``simulated``.
+        api: ``chat``, ``completions`` or ``auto`` (chat where there is a choice).
+        api_key_env: Environment variable that holds the key.
+        timeout_s: Time allowed to one request.
+        extra: Sent with every request as it is.
+        omit: Request parameters to leave out (temperature, seed, stop).
+        price: What tokens cost.
+    """
+
+    provider: str = "local"
+    model: str = "qwen2.5-coder-0.5b"
+    revision: str | None = None
+    base_url: str | None = None
+    api: str = "auto"
+    api_key_env: str = "OPENAI_API_KEY"
+    timeout_s: float = 600.0
+    extra: dict[str, Any] = field(default_factory=dict)
+    omit: list[str] = field(default_factory=list)
+    price: PriceConfig = field(default_factory=PriceConfig)
+
+    def __post_init__(self) -> None:
+        require_choice("llm.provider", self.provider, ("local", "openai_compatible", "simulated"))
+        require_choice("llm.api", self.api, ("auto", "completions", "chat"))
+        require_positive("llm.timeout_s", self.timeout_s)
+        require(
+            "@" not in (self.base_url or ""),
+            "llm.base_url must not hold a user or password, since settings are written to disk; "
+            f"put the key into the environment variable {self.api_key_env} instead",
+        )
+        for name in self.omit:
+            require_choice("llm.omit", name, ("temperature", "seed", "stop"))
+        require(
+            self.provider != "openai_compatible" or bool(self.base_url),
+            "llm.base_url is missing; give the endpoint's address with its /v1, "
+            "e.g. llm.base_url=http://localhost:8000/v1",
+        )
+        require(
+            not self.base_url or self.base_url.startswith(("http://", "https://")),
+            f"llm.base_url={self.base_url} must begin with http:// or https://, "
+            "e.g. llm.base_url=http://localhost:8000/v1",
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class ScoringConfig:
+    """How log-probs of texts are come by.
+
+    Attributes:
+        rung: Rung of the scoring ladder; ``auto`` takes the best that the probe finds.
+        num_samples: M, forward samples an example and candidate on the rung ``monte_carlo``.
+    """
+
+    rung: str = "auto"
+    num_samples: int = 4
+
+    def __post_init__(self) -> None:
+        require_choice("scoring.rung", self.rung, ("auto", *RUNGS))
+        require(self.num_samples >= 1, f"scoring.num_samples={self.num_samples} must be at least 1")
+
+
+@dataclass(slots=True, kw_only=True)
+class LimitsConfig:
+    """What the endpoint allows; None means no limit.
+
+    Attributes:
+        requests_per_minute: Requests started in any minute.
+        tokens_per_minute: Prompt and completion tokens in any minute.
+        max_concurrency: Requests in flight.
+        max_attempts: Tries of one request before it fails for good.
+    """
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_concurrency: int | None = 128
+    max_attempts: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("requests_per_minute", "tokens_per_minute", "max_concurrency"):
+            require_positive(f"limits.{name}", getattr(self, name))
+        require(self.max_attempts >= 1, f"limits.max_attempts={self.max_attempts} must be >= 1")
+
+
+@dataclass(slots=True, kw_only=True)
+class CacheConfig:
+    """Whether answers are shared across sweeps, and where they are stored.
+
+    Attributes:
+        mode: ``on`` reads and writes the shared store, ``read_only`` only reads it, ``refresh``
+            only writes it, ``off`` does neither.  A sweep's own store is always on.
+        dir: Folder of the stores; None means the user's cache folder.
+    """
+
+    mode: str = "on"
+    dir: str | None = None
+
+    def __post_init__(self) -> None:
+        require_choice("cache.mode", self.mode, ("on", "read_only", "off", "refresh"))

@@ -1,0 +1,43 @@
+"""All that the result of a trial depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dln_core.config.checks import require, require_choice
+from dln_core.config.data import DataConfig, TaskConfig
+from dln_core.config.endpoint import LLMConfig, ScoringConfig
+from dln_core.config.network import NetworkConfig
+from dln_core.config.trainer import TrainerConfig
+
+
+@dataclass(slots=True, kw_only=True)
+class TrialSettings:
+    """Everything that the result of one trial depends on.
+
+    ``calibration`` says whether the label prior of a prompt, estimated on training inputs without
+    their answers, is divided out (``empirical``) or not (``none``).
+    """
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    llm: LLMConfig = field(default_factory=LLMConfig)
+    backward_llm: LLMConfig | None = None
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    calibration: str = "none"
+    seed: int = 13
+
+    def __post_init__(self) -> None:
+        require_choice("calibration", self.calibration, ("none", "empirical"))
+        require(self.seed >= 0, f"seed={self.seed} must not be negative")
+        require(self.seed < 2**63, f"seed={self.seed} is too large; it must be below 2**63")
+        names = [layer.name for layer in self.network.layers]
+        for phase in self.trainer.phases:
+            for name in phase.layers:
+                require(
+                    name in names,
+                    f"trainer.phases names {name!r}, which is no layer of {self.network.name}; "
+                    f"choose from: {', '.join(names)}",
+                )

@@ -1,0 +1,63 @@
+"""Opening a language model, whether it is described by settings or given as an object."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from dln_core.config import LimitsConfig, LLMConfig, PriceConfig
+from dln_core.errors import ConfigError
+from dln_core.llm.base import LanguageModel
+from dln_core.llm.capabilities import Route, probe
+from dln_core.llm.connect import Connection, Stores, connect
+from dln_core.llm.ledger import Ledger, Metered
+from dln_core.llm.limits import Limits
+from dln_core.llm.retry import Retry
+
+ModelSource = LLMConfig | LanguageModel
+
+
+def model_name(llm: ModelSource) -> str:
+    """The name of a model in exports and messages; of an object, that of its class."""
+    return llm.model if isinstance(llm, LLMConfig) else type(llm).__name__
+
+
+@asynccontextmanager
+async def open_model(
+    llm: ModelSource,
+    *,
+    rung: str | None,
+    limits: LimitsConfig,
+    share: int,
+    stores: Stores,
+    ledgers: Sequence[Ledger],
+) -> AsyncIterator[Connection]:
+    """Open a language model as ``connect`` does; one that is given is retried, limited and counted.
+
+    What a given model answers is not stored, since nothing tells it from another one, and its
+    price is unknown.
+
+    Raises:
+        ConfigError: If what is given is no language model.
+        LLMError: If the model cannot be reached or cannot score texts.
+    """
+    if isinstance(llm, LLMConfig):
+        async with connect(
+            llm, rung=rung, limits=limits, share=share, stores=stores, ledgers=ledgers
+        ) as connection:
+            yield connection
+        return
+    if not hasattr(llm, "send"):
+        raise ConfigError(
+            f"llm={llm!r:.80} is no language model; give an LLMConfig, e.g. "
+            "LLMConfig(provider='simulated'), or an object with the method send"
+        )
+    model = Retry(Limits(llm, limits, share), limits.max_attempts)
+    yield Connection(Metered(model, ledgers, PriceConfig()), await _route(model, llm, rung))
+
+
+async def _route(model: LanguageModel, llm: LanguageModel, rung: str | None) -> Route:
+    if rung is None:
+        return Route("chat", None)
+    # An object has conversations alone, which is what the chat routes are.
+    return await probe(lambda _: model, LLMConfig(model=model_name(llm), api="chat"), rung)

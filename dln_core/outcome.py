@@ -1,0 +1,93 @@
+"""What training and evaluation give back to a notebook."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dln_core.errors import ConfigError
+from dln_core.export import network_document
+from dln_core.network import Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """How well a network does on a split.
+
+    Attributes:
+        accuracy: Share of right answers.
+        low: Lower end of the 95 % Wilson interval.
+        high: Its upper end.
+        num_correct: Right answers.
+        num_items: Items of the split.
+        predictions: A row an item: ``id``, ``input``, ``target``, ``prediction``, ``hidden`` (the
+            texts between), ``correct``.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    num_correct: int
+    num_items: int
+    predictions: list[dict[str, Any]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a training gave.
+
+    Attributes:
+        network: The network with the best dev accuracy.
+        model: Name of the model that it was trained for.
+        dev_accuracy: Its accuracy on the dev split, by which it was chosen.
+        test: Its one test.
+        usage: Calls and tokens by role.
+        cost_usd: Money spent, in US dollars; None where a price is not known.
+        events: What a sweep would have recorded: the start, each step, the finish.
+    """
+
+    network: Network = field(repr=False)
+    model: str
+    dev_accuracy: float
+    test: Evaluation
+    usage: dict[str, dict[str, int]] = field(repr=False)
+    cost_usd: float | None
+    events: list[dict[str, Any]] = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        events: list[dict[str, Any]],
+        model: str,
+        usage: dict[str, dict[str, int]],
+        cost_usd: float | None,
+    ) -> Trained:
+        """Read what the events of a whole trial say."""
+        finish = events[-1]
+        return cls(
+            network=Network.from_dict(finish["best_network"]),
+            model=model,
+            dev_accuracy=finish["best"]["dev_accuracy"],
+            test=Evaluation(**finish["test"], predictions=finish["predictions"]),
+            usage=usage,
+            cost_usd=cost_usd,
+            events=events,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the network as a sweep exports it, for ``load_network`` and ``network.init``.
+
+        Raises:
+            ConfigError: If the file cannot be written.
+        """
+        document = network_document(self.network, self.model)
+        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+        try:
+            Path(path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"the network cannot be written to {path} ({error.strerror}); give the path of a "
+                "file in a folder that exists"
+            ) from error

@@ -1,0 +1,1 @@
+"""Candidate prompts: what is proposed, of which kind, and what is refused."""
