@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.estimate import HIGH, LOW, Estimate, sum_estimates
@@ -21,7 +22,7 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
     table = _new_table(plan)
     for group in _groups(plan.trials):
         estimate = sum_estimates([trial.estimate for trial in group], plan.run)
-        table.add_row(*_row(group), *_costs(estimate))
+        table.add_row(*map(escape, _row(group)), *_costs(estimate))
     console.print(table)
     console.print(_summary(plan), highlight=False, soft_wrap=True)
 

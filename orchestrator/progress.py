@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -92,7 +93,7 @@ class SweepProgress:
         for heading in ("trial", "state", "step", "dev", "calls", "tokens", "cost", "left"):
             table.add_column(heading, justify="left" if heading == "trial" else "right")
         for progress in moving:
-            table.add_row(*trial_cells(progress))
+            table.add_row(*map(escape, trial_cells(progress)))
         return Group(table, Text(self.totals_line(), style="dim"))
 
     def totals_line(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import JustifyMethod
+from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.comparison import Comparison, SweepResults
@@ -38,7 +39,7 @@ def result_table(results: SweepResults) -> Table:
         side: JustifyMethod = "left" if first else "right"
         table.add_column(heading, justify=side, no_wrap=first, overflow="fold")
     for cells in result_cells(results):
-        table.add_row(*cells)
+        table.add_row(*map(escape, cells))
     return table
 
 

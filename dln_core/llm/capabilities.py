@@ -101,8 +101,9 @@ async def probe(
         if rung in ("auto", "monte_carlo")
         else "use an endpoint that returns log-probs, or scoring.rung=auto"
     )
+    place = f" at {config.base_url}" if config.base_url else ""
     raise ScoringError(
-        f"{config.model} at {config.base_url} cannot score texts (scoring.rung={rung}, "
+        f"{config.model}{place} cannot score texts (scoring.rung={rung}, "
         f"llm.api={config.api}); {remedy}. Tried "
         + "; ".join(met or ["nothing: these two settings exclude each other"])
     )

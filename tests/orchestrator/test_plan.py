@@ -13,6 +13,7 @@ from dln_core.config import (
     LayerConfig,
     LLMConfig,
     NetworkConfig,
+    PhaseConfig,
     TaskConfig,
     TrainerConfig,
 )
@@ -109,6 +110,18 @@ def test_presets_and_models_are_columns_and_what_follows_from_them_is_not() -> N
         for preset in ("fast", "paper")
         for model in ("small", "large")
     ]
+
+
+def test_schedules_are_one_column_in_the_words_of_the_command_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    schedules = [[PhaseConfig(layers=["output"], num_iterations=3)], []]
+    trainers = [TrainerConfig(batch_size=4, phases=phases) for phases in schedules]
+    plan = make_plan([config(trainer=trainer) for trainer in trainers])
+    shown = ["[{layers:[output],num_iterations:3}]", "[]"]
+    assert [trial.varying for trial in plan.trials] == [{"trainer.phases": text} for text in shown]
+    print_plan(plan)
+    assert shown[0] in capsys.readouterr().out
 
 
 def test_what_holds_for_the_run_cannot_differ_between_trials() -> None:
