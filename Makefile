@@ -20,7 +20,9 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/local_engine.py
+	$(BIN)/python -m benchmarks.numerics
+	$(BIN)/python -m benchmarks.planted
+	$(BIN)/python -m benchmarks.local_engine
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, this is " + sys.version)'

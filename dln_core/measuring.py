@@ -29,13 +29,28 @@ class LabelScores:
         labels: The C labels.
         target: Index of the right one.
         log_probs: J x C, nats, normalised over the labels.
-        weights: J, times the share of the part.
     """
 
     labels: tuple[str, ...]
     target: int
     log_probs: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartScores:
+    """What a candidate makes of one part of a reading.
+
+    Attributes:
+        log_probs: J x T, on the training scale.
+        weights: J x T, joint probabilities under the guide; they sum to one.
+        share: Weight of the part.
+        labels: All labels' log-probs, if the part is an answer with labels.
+    """
+
+    log_probs: Array
     weights: Array
+    share: float = 1.0
+    labels: LabelScores | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +58,14 @@ class Measured:
     """One candidate on one example.
 
     Attributes:
-        objective: Expected log-prob on the training scale.
+        parts: One a node.
         logprob: Expected log-prob, summed over each text, in nats; NaN where there is none.
         avoided: Log-prob of the avoided text on the training scale, 0 without one.
-        labels: Of the parts whose answers are labels.
     """
 
-    objective: float
+    parts: tuple[PartScores, ...]
     logprob: float
     avoided: float = 0.0
-    labels: tuple[LabelScores, ...] = ()
 
 
 class Measure(Protocol):
@@ -80,15 +93,23 @@ class LogprobMeasure:
     explores: bool
 
     async def measure(self, prompt: Prompt, reading: Reading) -> Measured:
-        """Add up the parts, each by its share."""
+        """Score the parts; expected log-probs add up by their shares."""
 
-        async def one(part: Part) -> Measured:
+        async def one(part: Part) -> tuple[PartScores, float, float]:
             layer = self.network.writer(part.node).with_prompt(prompt)
             return await self._part(layer, part, reading.example)
 
-        return add_up(await map_bounded(one, reading.parts), reading.parts)
+        scored = await map_bounded(one, reading.parts)
+        return Measured(
+            parts=tuple(scores for scores, _, _ in scored),
+            logprob=sum(scores.share * logprob for scores, logprob, _ in scored),
+            avoided=sum(avoided for _, _, avoided in scored),
+        )
 
-    async def _part(self, layer: LanguageLayer, part: Part, example: Example) -> Measured:
+    async def _part(
+        self, layer: LanguageLayer, part: Part, example: Example
+    ) -> tuple[PartScores, float, float]:
+        """Scores of a part, its expected log-prob in nats, and the avoided text's log-prob."""
         avoided = [part.avoided] if self.explores and part.avoided is not None else []
 
         async def read(body: str) -> Scores:
@@ -103,35 +124,23 @@ class LogprobMeasure:
         if self.contrastive and part.targets:
             wanted = log_softmax(wanted)
         logprobs = np.array([score.logprob[:num_targets] for score in scores])
-        return Measured(
-            objective=float(expectation(part.weights.ravel(), wanted.ravel())),
-            logprob=float(expectation(part.weights.ravel(), logprobs.ravel())),
-            avoided=float(objectives[:, num_targets:].mean()) if avoided else 0.0,
-            labels=label_scores(example, part, [score.label_logprobs for score in scores]),
+        scored = PartScores(
+            log_probs=wanted,
+            weights=part.weights,
+            share=part.share,
+            labels=label_scores(example, [score.label_logprobs for score in scores]),
         )
+        beyond = float(objectives[:, num_targets:].mean()) if avoided else 0.0
+        return scored, float(expectation(part.weights.ravel(), logprobs.ravel())), beyond
 
 
-def label_scores(
-    example: Example, part: Part, log_probs: Sequence[Array | None]
-) -> tuple[LabelScores, ...]:
-    """Gather the label log-probs of a part, one row a body; none where there are no labels."""
+def label_scores(example: Example, log_probs: Sequence[Array | None]) -> LabelScores | None:
+    """Gather label log-probs, one row a body; None where there are no labels."""
     known = [row for row in log_probs if row is not None]
     if not known:
-        return ()
-    scores = LabelScores(
+        return None
+    return LabelScores(
         labels=example.labels,
         target=example.labels.index(example.target),
         log_probs=np.array(known),
-        weights=part.weights.sum(axis=1) * part.share,
-    )
-    return (scores,)
-
-
-def add_up(measured: Sequence[Measured], parts: Sequence[Part]) -> Measured:
-    """Add up the parts of one example, each by its share."""
-    return Measured(
-        objective=sum(m.objective * p.share for m, p in zip(measured, parts, strict=True)),
-        logprob=sum(m.logprob * p.share for m, p in zip(measured, parts, strict=True)),
-        avoided=sum(m.avoided for m in measured),
-        labels=tuple(scores for m in measured for scores in m.labels),
     )

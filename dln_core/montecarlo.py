@@ -18,13 +18,12 @@ from dln_core.concurrency import map_bounded
 from dln_core.graph import Slot
 from dln_core.layers import LanguageLayer
 from dln_core.llm.base import LanguageModel
-from dln_core.measuring import Measured, add_up, label_scores
+from dln_core.measuring import Measured, PartScores, label_scores
 from dln_core.network import Network
 from dln_core.reading import Part, Reading
 from dln_core.tasks.task import Task
 from dln_core.trace import Draw
 from dln_core.types import Example, Prompt, Role
-from dln_core.vi.elbo import expectation
 from dln_core.vi.weights import Array
 from dln_core.voting import label_log_probs
 from dln_core.weighing import Drawn, Observed
@@ -148,24 +147,25 @@ class MonteCarloMeasure:
             value = await self.rollouts.log_likelihood(
                 network, seen.example, given, seen.seeds, Role.score
             )
-            return Measured(objective=value, logprob=math.nan)
+            whole = PartScores(log_probs=np.array([[value]]), weights=np.ones((1, 1)))
+            return Measured(parts=(whole,), logprob=math.nan)
 
-        async def one(part: Part) -> Measured:
+        async def one(part: Part) -> PartScores:
             layer = self.network.writer(part.node).with_prompt(prompt)
             return await self._part(layer, part, seen)
 
-        return add_up(await map_bounded(one, reading.parts), reading.parts)
+        return Measured(parts=tuple(await map_bounded(one, reading.parts)), logprob=math.nan)
 
-    async def _part(self, layer: LanguageLayer, part: Part, seen: Observed) -> Measured:
+    async def _part(self, layer: LanguageLayer, part: Part, seen: Observed) -> PartScores:
         async def one(body: str) -> tuple[float, Array | None]:
             return await self.rollouts.answer(layer, body, seen.example, seen.seeds)
 
         scores = await map_bounded(one, part.bodies)
-        values = np.array([value for value, _ in scores])
-        return Measured(
-            objective=float(expectation(part.weights.sum(axis=1), values)),
-            logprob=math.nan,
-            labels=label_scores(seen.example, part, [labels for _, labels in scores]),
+        return PartScores(
+            log_probs=np.array([[value] for value, _ in scores]),
+            weights=part.weights,
+            share=part.share,
+            labels=label_scores(seen.example, [labels for _, labels in scores]),
         )
 
 

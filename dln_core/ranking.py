@@ -6,7 +6,7 @@ Axes: ``N`` candidates, ``B`` examples.  The current prompt is candidate 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,12 @@ from dln_core.calibration import bias_of, label_bias
 from dln_core.concurrency import map_bounded
 from dln_core.config import RacingConfig
 from dln_core.errors import ContextLengthError
-from dln_core.measuring import Measure, Measured
+from dln_core.measuring import Measure, Measured, PartScores
 from dln_core.proposals.evidence import Candidate
 from dln_core.reading import Reading
 from dln_core.types import Prompt
 from dln_core.vi.calibration import divide_out
+from dln_core.vi.elbo import expectation
 from dln_core.vi.racing import clearly_behind, rounds
 from dln_core.vi.selection import Penalties, comparable_examples, rewards, select
 from dln_core.vi.trust_region import kl_divergence
@@ -76,12 +77,15 @@ class Ranker:
         penalties: What is taken off the objective.
         racing: When a candidate stops being scored.
         calibrates: Whether the label prior of each candidate is divided out.
+        estimates_evidence: Whether the objective is the log evidence as the guide's weights
+            estimate it, instead of its bound.
     """
 
     measure: Measure
     penalties: Penalties
     racing: RacingConfig
     calibrates: bool
+    estimates_evidence: bool
 
     async def rank(self, candidates: Sequence[Candidate], readings: Sequence[Reading]) -> Ranking:
         """Score the candidates on the examples that none of them contains; select the best.
@@ -128,9 +132,7 @@ class Ranker:
         """Let those that are clearly behind leave the race; the current prompt is the reference."""
         running = [entry for entry in entries if entry.is_running]
         values = np.array([self._values(entry, entries[0], readings) for entry in running])
-        # The leader is the best of many, so each of its tests has to be the stricter for it.
-        doubt = (1.0 - self.racing.confidence) / max(1, len(running) - 1)
-        behind = clearly_behind(values, confidence=1.0 - doubt)
+        behind = clearly_behind(values, confidence=self.racing.confidence)
         for entry, is_behind in zip(running[1:], behind[1:], strict=True):
             entry.is_running = not is_behind
 
@@ -141,26 +143,43 @@ class Ranker:
         # Only wrong examples have something to avoid: the mean is over those.
         scale = len(measured) / max(1, sum(avoiding))
         return rewards(
-            np.array(self._objectives(measured)),
+            np.array(self._objectives(entry, current)),
             divergence=np.array(_divergences(current.measured, measured)),
             avoided=np.array([one.avoided * scale for one in measured]),
             num_tokens=np.array(_num_tokens(entry.prompt)),
             penalties=self.penalties,
         )
 
-    def _objectives(self, measured: Sequence[Measured]) -> list[float]:
-        """Objective of a candidate on each example, with its label prior divided out if wanted."""
-        if not self.calibrates or not all(one.labels for one in measured):
-            return [one.objective for one in measured]
-        scores = [labels for one in measured for labels in one.labels]
-        bias = label_bias([(s.labels, line) for s in scores for line in s.log_probs])
+    def _objectives(self, entry: _Entry, current: _Entry) -> list[float]:
+        """Objective of a candidate on each example that it has seen."""
+        ours = self._log_probs(entry.measured)
+        theirs = self._log_probs(current.measured)
         return [
             sum(
-                float(s.weights @ divide_out(s.log_probs, bias_of(s.labels, bias))[:, s.target])
-                for s in one.labels
+                part.share * self._objective(p, q, part.weights)
+                for part, p, q in zip(one.parts, own, reference, strict=True)
             )
-            for one in measured
+            for one, own, reference in zip(entry.measured, ours, theirs, strict=False)
         ]
+
+    def _objective(self, log_probs: Array, current: Array, weights: Array) -> float:
+        """Expected log-prob under the guide, or an estimate of the log evidence."""
+        if not self.estimates_evidence:
+            return float(expectation(weights.ravel(), log_probs.ravel()))
+        # The weights are the posterior under the current prompt, so the evidence changes by
+        # E_q[p / p_current]; the expected log-prob is its bound, loose where q is sure.
+        bound = float(expectation(weights.ravel(), current.ravel()))
+        with np.errstate(divide="ignore"):
+            ratios = np.log(weights.ravel()) + log_probs.ravel() - current.ravel()
+        return bound + float(np.logaddexp.reduce(ratios))
+
+    def _log_probs(self, measured: Sequence[Measured]) -> list[list[Array]]:
+        """Log-probs of every part, with the candidate's label prior divided out if wanted."""
+        scores = [part.labels for one in measured for part in one.parts if part.labels]
+        if not (self.calibrates and scores):
+            return [[part.log_probs for part in one.parts] for one in measured]
+        bias = label_bias([(s.labels, line) for s in scores for line in s.log_probs])
+        return [[_calibrated(part, bias) for part in one.parts] for one in measured]
 
     def _ranking(self, entries: Sequence[_Entry], used: Sequence[Reading]) -> Ranking:
         current = entries[0]
@@ -168,7 +187,7 @@ class Ranker:
         fits = np.array([entry.fits for entry in entries])
         runs = np.array([entry.is_running for entry in entries])
         return Ranking(
-            objective=np.array([_mean(self._objectives(e.measured)) for e in entries]),
+            objective=np.array([_mean(self._objectives(e, current)) for e in entries]),
             logprob=np.array([_mean([m.logprob for m in e.measured]) for e in entries]),
             trust_region_kl=np.array(
                 [_mean(_divergences(current.measured, e.measured)) for e in entries]
@@ -180,12 +199,22 @@ class Ranker:
         )
 
 
+def _calibrated(part: PartScores, bias: Mapping[str, float]) -> Array:
+    if part.labels is None:
+        return part.log_probs
+    labels = part.labels
+    unbiased = divide_out(labels.log_probs, bias_of(labels.labels, bias))
+    return unbiased[:, labels.target : labels.target + 1]
+
+
 def _divergences(current: Sequence[Measured], candidate: Sequence[Measured]) -> list[float]:
     """KL(current, candidate) over the labels on each example, expected over what is read."""
     return [
         sum(
-            float(p.weights @ kl_divergence(p.log_probs, q.log_probs))
-            for p, q in zip(ours.labels, theirs.labels, strict=True)
+            p.share
+            * float(p.weights.sum(axis=1) @ kl_divergence(p.labels.log_probs, q.labels.log_probs))
+            for p, q in zip(ours.parts, theirs.parts, strict=True)
+            if p.labels and q.labels
         )
         for ours, theirs in zip(current, candidate, strict=False)
     ]

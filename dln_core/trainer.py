@@ -211,6 +211,7 @@ class Trainer:
             ),
             racing=self.config.racing,
             calibrates=self.calibrates,
+            estimates_evidence=selection.evidence,
         )
 
     def _measure(self, slot: Slot, inference: Inference, *, explores: bool) -> Measure:

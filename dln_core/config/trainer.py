@@ -82,6 +82,8 @@ class SelectionConfig:
         logprob_scale: ``sum`` (nats of the whole text) or ``per_token``.
         normalize_labels: Whether answers with labels are scored among their labels alone.
         contrastive: Whether a hidden text is scored among its example's samples alone (NCE).
+        evidence: Whether candidates are ranked by the log evidence as the guide's weights estimate
+            it, instead of by its bound.
         trust_factor: Weight of KL(current, candidate) over the labels.
         exploration: Weight of the log-prob of wrong hidden texts; decays linearly to 0.
         length_penalty: Nats that a token of the prompt costs, at four characters a token.
@@ -92,6 +94,7 @@ class SelectionConfig:
     logprob_scale: str = "per_token"
     normalize_labels: bool = True
     contrastive: bool = False
+    evidence: bool = False
     trust_factor: float = 0.0
     exploration: float = 0.0
     length_penalty: float = 0.0
@@ -113,7 +116,7 @@ class RacingConfig:
     Attributes:
         first_examples: Examples that all candidates are scored on before any is dropped; null
             scores every candidate on the whole batch.
-        confidence: That none of a round's candidates as good as the leader is dropped.
+        confidence: Confidence of each paired one-sided test against the leader.
     """
 
     first_examples: int | None = None

@@ -38,8 +38,12 @@ class Material:
     config: ProposalConfig
 
     def parent(self, rng: np.random.Generator) -> Prompt:
-        """Draw a parent uniformly."""
-        return self.parents[int(rng.integers(len(self.parents)))]
+        """Draw a parent: half the time the first one, which is the current prompt, else any.
+
+        Drawn uniformly, most proposals would build on remembered prompts that are worse.
+        """
+        others = int(rng.integers(len(self.parents)))
+        return self.parents[others if rng.random() < 0.5 else 0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

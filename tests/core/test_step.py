@@ -168,6 +168,20 @@ async def test_true_importance_weights_divide_by_the_density_of_the_guide():
     assert bound == pytest.approx(evidence, abs=0.3)
 
 
+async def test_the_evidence_of_a_candidate_is_never_below_its_bound():
+    chosen = {}
+    for evidence in (False, True):
+        selection = SelectionConfig(logprob_scale="sum", evidence=evidence)
+        _, info = await one_step(trainer(Scripted(), selection=selection))
+        chosen[evidence] = [record["objective"] for record in by_layer(info, "thoughts")]
+    weights = softmax(log_priors("think") + log_answers("Even or Odd"))
+    bound = (weights * log_priors("think")).sum(axis=1)
+    ratio = (weights * np.exp(log_priors("ponder") - log_priors("think"))).sum(axis=1)
+    np.testing.assert_allclose(chosen[True], [bound.mean(), (bound + np.log(ratio)).mean()])
+    assert chosen[True][0] == pytest.approx(chosen[False][0])
+    assert chosen[True][1] > chosen[False][1]
+
+
 async def test_a_hard_posterior_counts_the_best_sample_alone():
     _, info = await one_step(trainer(Scripted(), posterior=PosteriorConfig(hard=True)))
     assert info.metrics["train/effective_sample_size_layer1"] == 1.0
@@ -273,9 +287,9 @@ async def test_dividing_out_the_label_prior_brings_out_what_the_model_knows():
 async def test_candidates_that_are_clearly_behind_are_not_scored_to_the_end():
     world, batch = OneStepWorld(), Batch(TASK.splits.train[:32], TASK.splits.train[32:40], ())
     one = NetworkConfig()
-    whole, info = await one_step(trainer(world, num_prompts=12), one, batch)
+    whole, info = await one_step(trainer(world, num_prompts=60), one, batch)
     racing = RacingConfig(first_examples=8, confidence=0.9)
-    raced, spared = await one_step(trainer(world, num_prompts=12, racing=racing), one, batch)
+    raced, spared = await one_step(trainer(world, num_prompts=60, racing=racing), one, batch)
     assert raced.network == whole.network
     assert info.metrics["train/spared_scorings"] == 0
     assert spared.metrics["train/spared_scorings"] > 0

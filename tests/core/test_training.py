@@ -106,10 +106,12 @@ async def test_one_layer_finds_the_key_sentence_among_twenty_others(seed):
 
 @pytest.mark.parametrize("seed", [13, 42, 25])
 async def test_two_layers_learn_to_write_the_hidden_text_that_one_layer_lacks(seed):
-    # The initial prior is sure of a useless text: with it in the weights, nothing is learnt.
+    # The initial prior is sure of a useless text, and so are the weights: by the bound alone, no
+    # prompt that moves away from it would win.
     settings = {
-        "posterior": PosteriorConfig(use_prior=False),
-        "guide": GuideConfig(include_forward=False),
+        "guide": GuideConfig(include_forward=False, temperature=1.0),
+        "posterior": PosteriorConfig(use_guide_density=True),
+        "selection": SelectionConfig(logprob_scale="sum", evidence=True),
     }
     two, _ = await train(trainer(HiddenStepWorld(), seed, **settings), TWO_LAYERS)
     one, _ = await train(trainer(HiddenStepWorld(), seed), ONE_LAYER)
@@ -189,6 +191,7 @@ async def test_one_step_selects_what_a_hand_calculation_selects():
         penalties=Penalties(trust_factor=0.5),
         racing=RacingConfig(),
         calibrates=False,
+        estimates_evidence=False,
     )
     part = Part(node=0, bodies=("a", "b"), targets=(), weights=np.array([[0.75], [0.25]]))
     reading = Reading(example=example, input_field="Item: x", parts=(part,), row=0)
