@@ -32,6 +32,21 @@ def effective_rung(settings: TrialSettings, task: Task, rung: str | None) -> str
     return rung
 
 
+def check_rung(settings: TrialSettings, task: Task) -> None:
+    """Refuse a rung that was asked for and does not suffice.
+
+    Raises:
+        ConfigError: If hidden texts or free answers would have to be scored by the next token.
+    """
+    rung = settings.scoring.rung
+    require(
+        rung != "label" or effective_rung(settings, task, rung) == rung,
+        f"scoring.rung=label gives log-probs of the next token alone, but training "
+        f"{settings.network.name} on {task.name} scores whole texts; leave scoring.rung out, or "
+        "set it to monte_carlo",
+    )
+
+
 def check_settings(settings: TrialSettings, task: Task) -> None:
     """Refuse settings that do not fit the task, before any call.
 

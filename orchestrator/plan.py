@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from dln_core.checks import check_settings
+from dln_core.checks import check_rung, check_settings
 from dln_core.config import DataConfig, TaskConfig, TrialSettings, require
 from dln_core.errors import ConfigError
 from dln_core.identity import trial_id
@@ -171,6 +171,7 @@ def _check_fit(points: Collection[TrialSettings], catalogue: _Catalogue) -> None
         find_model(model)
     for point in points:
         check_settings(point, catalogue.task(point))
+        check_rung(point, catalogue.task(point))
 
 
 def _trial_settings(config: RunConfig) -> TrialSettings:
