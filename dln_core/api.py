@@ -145,6 +145,7 @@ async def evaluate(
         len(getattr(task.splits, split)) > 0,
         f"task {task.name} has no item in its {split} split; choose another split",
     )
+    await anyio.to_thread.run_sync(network.prepare)
     async with _opened(llm, services) as connection:
         if not connection.route.gives_labels:
             task = task.without_label_scores()
@@ -190,6 +191,7 @@ async def predict(
         f"({', '.join(missing)}); give labels={list(network.label_bias)}",
     )
 
+    await anyio.to_thread.run_sync(network.prepare)
     async with _opened(llm, services) as connection:
         choices = tuple(labels) if connection.route.gives_labels else ()
 

@@ -215,6 +215,15 @@ class Network:
         scored = await model.send(writer.scoring(body, [answer], role=role))
         return Answer(answer, weight=float(np.exp(scored.choices[0].mean_logprob)))
 
+    def prepare(self) -> None:
+        """Index the demonstrations that are chosen by nearness, which takes seconds.
+
+        Call it in a thread before the first run, which would otherwise hold up the event loop.
+        """
+        for index, node in enumerate(self.graph.nodes):
+            if node.kind is Kind.language and self.writer(index).num_nearest is not None:
+                self.writer(index).messages("")
+
     def render(self, example: Example) -> list[tuple[str, tuple[Message, ...]]]:
         """Write the conversation of each language node, with stand-ins for hidden texts."""
         nodes = self.graph.nodes

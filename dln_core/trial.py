@@ -129,6 +129,7 @@ class Trial:
         check_settings(settings, task)
         # It reads all of the data: seconds for a large task.
         guard = await anyio.to_thread.run_sync(Guard.of, task.splits)
+        await anyio.to_thread.run_sync(initial_network(settings, task).prepare)
         ledgers = [Ledger()]
         async with AsyncExitStack() as stack:
             stores = await stack.enter_async_context(open_stores(services.cache, services.store))

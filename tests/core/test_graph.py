@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dln_core import neighbours
 from dln_core.building import build_network, warm_start
 from dln_core.config import LayerConfig, NetworkConfig
 from dln_core.errors import ConfigError
@@ -194,6 +195,16 @@ def test_nearest_demonstrations_stand_closest_to_what_is_asked():
     assert len(messages) == 5
     # The pool holds this very item, which is never shown with its own answer.
     assert not any("107" in message.text for message in messages[:-1])
+
+
+def test_preparing_indexes_the_demonstrations_before_the_first_run():
+    config = NetworkConfig(name="kate", num_shots=2, shots="nearest")
+    built = build_network(config, TASK, TASK.splits.train[:7])
+    pool = built.writer(0).prompt.demonstrations
+    known = neighbours._similarity_to.cache_info().misses
+    built.prepare()
+    neighbours._similarity_to(pool)
+    assert neighbours._similarity_to.cache_info().misses == known + 1
 
 
 @pytest.mark.parametrize(
