@@ -26,16 +26,15 @@ import anyio
 import yaml
 
 from dln_core.building import build_network
-from dln_core.config import NetworkConfig, PriceConfig, ScoringConfig, TrainerConfig
+from dln_core.config import NetworkConfig, PriceConfig, TrainerConfig
 from dln_core.config.reading import config_from
 from dln_core.evaluation import accuracy, evaluate
 from dln_core.llm.ledger import Ledger, Metered
 from dln_core.llm.simulated import SimulatedModel
 from dln_core.network import Network
-from dln_core.proposals.guard import Guard
 from dln_core.tasks.task import Task
-from dln_core.trainer import Trainer
 from dln_core.types import Role
+from tests.trainers import trainer_of
 from tests.worlds import (
     HIDDEN_STEP,
     ONE_LAYER,
@@ -81,15 +80,7 @@ async def train(
     task = parity_task(first=1000 * (seed + 1))
     unmetered, ledger = SimulatedModel(world), Ledger()
     model = Metered(unmetered, [ledger], PriceConfig())
-    trainer = Trainer(
-        task=task,
-        config=config_from(TrainerConfig, settings),
-        forward_model=model,
-        backward_model=model,
-        seed=seed,
-        scoring=ScoringConfig(),
-        guard=Guard.of(task.splits),
-    )
+    trainer = trainer_of(model, task, config_from(TrainerConfig, settings), seed)
     first = build_network(layers, task)
     enough = 0.95 * await _tested(best_prompts(world, first), unmetered, task)
     state = await trainer.initial_state(first)

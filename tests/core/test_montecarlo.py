@@ -19,9 +19,8 @@ from dln_core.config import (
 )
 from dln_core.llm.simulated import SimulatedModel, WithoutScores
 from dln_core.montecarlo import Rollouts
-from dln_core.proposals.guard import Guard
-from dln_core.trainer import Trainer
 from dln_core.types import Role
+from tests.trainers import train, trainer_of
 from tests.worlds import ANSWER_KEY, HIDDEN_KEY, LABELS, HiddenStepWorld, OneStepWorld, parity_task
 
 TASK = parity_task()
@@ -45,25 +44,13 @@ def trainer(world, rung, **settings):
     }
     model = WithoutScores(SimulatedModel(world), rung)
     task = TASK if rung == "label" else TASK.without_label_scores()
-    return Trainer(
-        task=task,
-        config=TrainerConfig(**(values | settings)),
-        forward_model=model,
-        backward_model=model,
-        guard=Guard.of(task.splits),
-        seed=13,
+    return trainer_of(
+        model,
+        task,
+        TrainerConfig(**(values | settings)),
         scoring=ScoringConfig(num_samples=4),
         has_logprobs=False,
     )
-
-
-async def train(trained, config):
-    state = await trained.initial_state(build_network(config, trained.task))
-    infos = []
-    while not trained.is_trained_out(state):
-        state, info = await trained.step(state, trained.draw_batch(state))
-        infos.append(info)
-    return state, infos
 
 
 @pytest.mark.parametrize("rung", ["label", "monte_carlo"])

@@ -16,18 +16,17 @@ import pytest
 import yaml
 
 from dln_core.building import build_network
-from dln_core.config import NetworkConfig, ScoringConfig, TrainerConfig, TrialSettings
+from dln_core.config import NetworkConfig, TrainerConfig, TrialSettings
 from dln_core.config.reading import config_from
 from dln_core.evaluation import evaluate
 from dln_core.llm.simulated import SimulatedModel
-from dln_core.proposals.guard import Guard
 from dln_core.stats import mcnemar_exact, wilson_interval
-from dln_core.trainer import Trainer
 from dln_core.types import Role
 from orchestrator.comparison import Comparison, SweepResults
 from orchestrator.plan import PlannedTrial
 from orchestrator.summary import TrialSummary
 from orchestrator.table import HEADINGS, result_cells
+from tests.trainers import trainer_of
 from tests.worlds import (
     HIDDEN_STEP,
     NO_PROMPT_HELPS,
@@ -87,15 +86,8 @@ class Trial:
 
     async def trained(self, **changed):
         """The network that training returns, under the preset with some settings replaced."""
-        trainer = Trainer(
-            task=self.task,
-            config=config_from(TrainerConfig, PAPER | SIZES | {"selection": SELECTION} | changed),
-            forward_model=self.model,
-            backward_model=self.model,
-            seed=self.seed,
-            scoring=ScoringConfig(),
-            guard=Guard.of(self.task.splits),
-        )
+        config = config_from(TrainerConfig, PAPER | SIZES | {"selection": SELECTION} | changed)
+        trainer = trainer_of(self.model, self.task, config, self.seed)
         state = await trainer.initial_state(self.first)
         # No later network could take the place of one that makes no mistake on dev.
         while not trainer.is_trained_out(state) and state.best.dev_accuracy < 1.0:

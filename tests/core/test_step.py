@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from dln_core.batches import Batch
 from dln_core.building import build_network
 from dln_core.config import (
     GuideConfig,
@@ -17,17 +17,11 @@ from dln_core.config import (
     PosteriorConfig,
     ProposalConfig,
     ProposalMix,
-    RacingConfig,
-    ScoringConfig,
     SelectionConfig,
     TrainerConfig,
 )
-from dln_core.errors import ContextLengthError
-from dln_core.graph import Slot
 from dln_core.llm.simulated import SimulatedModel
-from dln_core.proposals.guard import Guard
-from dln_core.trainer import Batch, Trainer
-from dln_core.types import Prompt
+from tests.trainers import one_step, trainer_of
 from tests.worlds import OneStepWorld, parity_task
 
 TASK = parity_task()
@@ -75,23 +69,13 @@ def trainer(world, task=TASK, **settings):
         "validate_every": 0,
         "proposal": ProposalConfig(mix=ProposalMix(examples=0.0)),
     }
-    calibrates = settings.pop("calibrates", False)
     model = SimulatedModel(world) if hasattr(world, "distribution") else world
-    return Trainer(
-        task=task,
-        config=TrainerConfig(**(values | settings)),
-        forward_model=model,
-        backward_model=model,
-        guard=Guard.of(task.splits),
-        seed=13,
-        scoring=ScoringConfig(),
-        calibrates=calibrates,
-    )
+    return trainer_of(model, task, TrainerConfig(**(values | settings)))
 
 
-async def one_step(trained, config=NETWORK, batch=BATCH):
-    state = await trained.initial_state(build_network(config, trained.task))
-    return await trained.step(state, batch)
+async def stepped(world, **settings):
+    """Make the first step of the two-layer network."""
+    return await one_step(trainer(world, **settings), NETWORK, BATCH)
 
 
 def by_layer(info, layer):
@@ -124,7 +108,7 @@ def divergence(weights):
 async def test_a_step_of_two_layers_computes_what_a_hand_calculation_does():
     """The forward text is "a", hindsight adds "b"; the network says Even, so ODD is wrong."""
     selection = SelectionConfig(trust_factor=0.5, exploration=0.1)
-    after, info = await one_step(trainer(Scripted(), selection=selection))
+    after, info = await stepped(Scripted(), selection=selection)
     weights = softmax(log_priors("think") + log_answers("Even or Odd"))
     expected = [(weights * log_answers(p)).sum(axis=1).mean() for p in ANSWER]
     second = by_layer(info, "output")
@@ -160,7 +144,7 @@ async def test_true_importance_weights_divide_by_the_density_of_the_guide():
                 return {"a": 0.3, "b": 0.7}
             return super().distribution(request)
 
-    _, info = await one_step(trainer(Spread(), num_hidden=40, **settings))
+    _, info = await stepped(Spread(), num_hidden=40, **settings)
     ratio = np.exp(log_priors("think") + log_answers("Even or Odd")) / [0.3, 0.7]
     evidence = np.log(ratio @ [0.3, 0.7]).mean()
     # 40 draws from the guide come close to the evidence of the two texts that it can write.
@@ -172,7 +156,7 @@ async def test_the_evidence_of_a_candidate_is_never_below_its_bound():
     chosen = {}
     for evidence in (False, True):
         selection = SelectionConfig(logprob_scale="sum", evidence=evidence)
-        _, info = await one_step(trainer(Scripted(), selection=selection))
+        _, info = await stepped(Scripted(), selection=selection)
         chosen[evidence] = [record["objective"] for record in by_layer(info, "thoughts")]
     weights = softmax(log_priors("think") + log_answers("Even or Odd"))
     bound = (weights * log_priors("think")).sum(axis=1)
@@ -183,7 +167,7 @@ async def test_the_evidence_of_a_candidate_is_never_below_its_bound():
 
 
 async def test_a_hard_posterior_counts_the_best_sample_alone():
-    _, info = await one_step(trainer(Scripted(), posterior=PosteriorConfig(hard=True)))
+    _, info = await stepped(Scripted(), posterior=PosteriorConfig(hard=True))
     assert info.metrics["train/effective_sample_size_layer1"] == 1.0
     assert info.metrics["train/entropy_layer1"] == 0.0
     best = (log_priors("think") + log_answers("Even or Odd")).argmax(axis=1)
@@ -192,7 +176,7 @@ async def test_a_hard_posterior_counts_the_best_sample_alone():
 
 
 async def test_contrast_scores_hidden_texts_among_their_own_samples():
-    _, info = await one_step(trainer(Scripted(), selection=SelectionConfig(contrastive=True)))
+    _, info = await stepped(Scripted(), selection=SelectionConfig(contrastive=True))
     weights = softmax(log_priors("think") + log_answers("Even or Odd"))
     contrast = np.array([log_priors(p) - np.logaddexp.reduce(log_priors(p)) for p in PRIOR])
     expected = (weights @ contrast.T).mean(axis=0)
@@ -202,7 +186,7 @@ async def test_contrast_scores_hidden_texts_among_their_own_samples():
 async def test_a_hidden_text_that_gives_the_answer_away_weighs_less():
     """Here the answer never depends on the input, so likelihood and giving away cancel out."""
     posterior = PosteriorConfig(mutual_information=1.0)
-    _, info = await one_step(trainer(Scripted(), posterior=posterior))
+    _, info = await stepped(Scripted(), posterior=posterior)
     weights = softmax(np.array([log_priors("think"), log_priors("think")]))
     expected = (weights * log_answers("Even or Odd")).sum(axis=1).mean()
     assert by_layer(info, "output")[0]["objective"] == pytest.approx(expected)
@@ -218,7 +202,7 @@ async def test_the_guide_can_edit_the_draft_of_the_forward_pass():
             return super().distribution(request)
 
     guide = GuideConfig(prior=0.0, hindsight=0.0, edit=1.0, include_forward=False)
-    _, info = await one_step(trainer(Edits(), guide=guide))
+    _, info = await stepped(Edits(), guide=guide)
     assert info.metrics["train/distinct_hidden_layer1"] == 1.0
     expected = math.log(0.5)
     assert by_layer(info, "output")[0]["objective"] == pytest.approx(expected)
@@ -226,8 +210,8 @@ async def test_the_guide_can_edit_the_draft_of_the_forward_pass():
 
 async def test_longer_prompts_pay_for_their_length():
     plain, penalized = SelectionConfig(), SelectionConfig(length_penalty=0.2)
-    _, before = await one_step(trainer(Scripted(), selection=plain))
-    _, after = await one_step(trainer(Scripted(), selection=penalized))
+    _, before = await stepped(Scripted(), selection=plain)
+    _, after = await stepped(Scripted(), selection=penalized)
     for old, new in zip(before.candidates, after.candidates, strict=True):
         assert new["reward"] == pytest.approx(old["reward"] - 0.2 * len(new["instruction"]) / 4)
 
@@ -255,74 +239,6 @@ async def test_training_ends_when_it_has_not_improved_for_long_enough():
     while not trained.is_trained_out(state):
         state, _ = await trained.step(state, trained.draw_batch(state))
     assert state.step == 2
-
-
-class Biased(OneStepWorld):
-    """Knows the parity under any prompt, but leans to Even so much that it always says it."""
-
-    def distribution(self, request):
-        text = "\n".join(message.text for message in request.messages)
-        if text.endswith("Improved instruction:"):
-            return {"Even or Odd, please": 1.0}
-        number = int(text.split("the number ")[-1].split()[0])
-        even = 0.95 if number % 2 == 0 else 0.75
-        return {"Even": even, "Odd": 1 - even}
-
-
-async def test_dividing_out_the_label_prior_brings_out_what_the_model_knows():
-    one = NetworkConfig()
-    plain = await trainer(Biased()).initial_state(build_network(one, TASK))
-    trained = trainer(Biased(), calibrates=True)
-    state = await trained.initial_state(build_network(one, TASK))
-    assert plain.best.dev_accuracy == 0.5
-    assert state.best.dev_accuracy == 1.0
-    bias = state.best.network.label_bias
-    assert bias["Even"] > math.log(1.5)
-    assert bias["Odd"] < math.log(0.5)
-    _, info = await trained.step(state, Batch(TASK.splits.train[:8], TASK.splits.train[8:9], ()))
-    # Without its prior the right label always has the greater share.
-    assert info.metrics["train/objective"] > math.log(0.5)
-
-
-async def test_candidates_that_are_clearly_behind_are_not_scored_to_the_end():
-    world, batch = OneStepWorld(), Batch(TASK.splits.train[:32], TASK.splits.train[32:40], ())
-    one = NetworkConfig()
-    whole, info = await one_step(trainer(world, num_prompts=60), one, batch)
-    racing = RacingConfig(first_examples=8, confidence=0.9)
-    raced, spared = await one_step(trainer(world, num_prompts=60, racing=racing), one, batch)
-    assert raced.network == whole.network
-    assert info.metrics["train/spared_scorings"] == 0
-    assert spared.metrics["train/spared_scorings"] > 0
-    examples = [record["num_examples"] for record in spared.candidates]
-    assert examples[0] == 32
-    assert sum(32 - count for count in examples) == spared.metrics["train/spared_scorings"]
-    winner = next(record for record in spared.candidates if record["selected"])
-    assert winner["num_examples"] == 32
-
-
-async def test_a_candidate_too_long_for_the_context_is_set_aside():
-    inner = SimulatedModel(Scripted())
-
-    class Short:
-        async def send(self, request):
-            if "ponder" in request.messages[0].text.split("\n\n")[0]:
-                raise ContextLengthError("too long")
-            return await inner.send(request)
-
-    after, info = await one_step(trainer(Short()))
-    current, proposed = by_layer(info, "thoughts")
-    assert current["selected"]
-    assert proposed["reward"] is None
-    assert after.network.prompt(Slot(0, 0)) == Prompt("think")
-
-
-async def test_a_network_whose_own_prompt_is_too_long_fails():
-    class Never:
-        async def send(self, request):
-            raise ContextLengthError("too long")
-
-    with pytest.raises(ContextLengthError):
-        await one_step(trainer(Never()))
 
 
 async def test_copies_that_answer_share_the_objective():
@@ -372,22 +288,9 @@ async def test_three_layers_never_exceed_the_evidence():
     bounds = []
     for num_hidden in (1, 2, 12):
         trained = trainer(Coins(), guide=guide, selection=selection, num_hidden=num_hidden)
-        _, info = await one_step(trained, config)
+        _, info = await one_step(trained, config, BATCH)
         bounds.append(info.metrics["train/elbo"])
         parts = sum(info.metrics[f"train/elbo_layer{n}"] for n in (1, 2, 3))
         assert parts == pytest.approx(info.metrics["train/elbo"])
     assert all(bound <= evidence + 1e-9 for bound in bounds)
     assert bounds[-1] > bounds[0]
-
-
-async def test_labels_of_a_candidate_are_calibrated_by_the_batch_alone():
-    targets = [replace(example, target="Even") for example in TASK.splits.train[:6]]
-    trained = trainer(Biased(), calibrates=True)
-    batch = Batch(tuple(targets), TASK.splits.train[8:9], ())
-    _, info = await one_step(trained, NetworkConfig(), batch)
-    _, other = await one_step(
-        trained, NetworkConfig(), replace(batch, ranked=TASK.splits.train[:6])
-    )
-    # The prior is estimated without the answers: other answers, other objective, same divergence.
-    assert info.candidates[0]["objective"] != other.candidates[0]["objective"]
-    assert info.candidates[1]["trust_region_kl"] == other.candidates[1]["trust_region_kl"]

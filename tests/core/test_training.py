@@ -17,7 +17,6 @@ from dln_core.config import (
     ProposalConfig,
     ProposalMix,
     RacingConfig,
-    ScoringConfig,
     SelectionConfig,
     TrainerConfig,
 )
@@ -29,15 +28,14 @@ from dln_core.llm.simulated import SimulatedModel
 from dln_core.measuring import LogprobMeasure
 from dln_core.network import EMPTY_HIDDEN, Network
 from dln_core.proposals.evidence import Candidate
-from dln_core.proposals.guard import Guard
 from dln_core.ranking import Ranker
 from dln_core.reading import Part, Reading
 from dln_core.scoring import Scorer
 from dln_core.state import Remembered, TrainerState
-from dln_core.trainer import Trainer
 from dln_core.types import Demonstration, Example, Prompt, Role
 from dln_core.vi.selection import Penalties
 from dln_core.weighing import LogprobWeigher
+from tests.trainers import train, trainer_of
 from tests.worlds import (
     ANSWER_KEY,
     HIDDEN_KEY,
@@ -66,16 +64,7 @@ def trainer(world, seed=13, **settings):
         "num_hidden": 4,
         "proposal": ProposalConfig(mix=ProposalMix(examples=0.0)),
     }
-    model = SimulatedModel(world)
-    return Trainer(
-        task=TASK,
-        config=TrainerConfig(**(config | settings)),
-        forward_model=model,
-        backward_model=model,
-        guard=Guard.of(TASK.splits),
-        seed=seed,
-        scoring=ScoringConfig(),
-    )
+    return trainer_of(SimulatedModel(world), TASK, TrainerConfig(**(config | settings)), seed)
 
 
 def guide_of(model, num_hidden, scale="per_token", mixture=None):
@@ -85,15 +74,6 @@ def guide_of(model, num_hidden, scale="per_token", mixture=None):
     return Guide(
         model=model, weigher=weigher, mixture=mixture, posterior=posterior, num_hidden=num_hidden
     )
-
-
-async def train(trained, network):
-    state = await trained.initial_state(build_network(network, TASK))
-    infos = []
-    for _ in range(trained.config.num_iterations):
-        state, info = await trained.step(state, trained.draw_batch(state))
-        infos.append(info)
-    return state, infos
 
 
 @pytest.mark.parametrize("seed", [13, 42, 25])
