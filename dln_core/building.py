@@ -29,7 +29,8 @@ def initial_network(settings: TrialSettings, task: Task) -> Network:
     network = build_network(config, task, _shots(config, task, settings.seed))
     if config.init is None:
         return network
-    return warm_start(network, load_network(config.init), config)
+    tools = [tool for layer in config.layers for tool in layer.tools]
+    return warm_start(network, load_network(config.init, tools), config)
 
 
 def build_network(config: NetworkConfig, task: Task, shots: Sequence[Example] = ()) -> Network:
@@ -72,7 +73,7 @@ def warm_start(network: Network, exported: Network, config: NetworkConfig) -> Ne
     layers: list[Layer] = []
     for layer in network.layers:
         source = known.get(layer.name)
-        if isinstance(layer, ToolLayer) or source is None:
+        if not isinstance(layer, LanguageLayer) or not isinstance(source, LanguageLayer):
             layers.append(layer)
             continue
         require(
@@ -80,14 +81,17 @@ def warm_start(network: Network, exported: Network, config: NetworkConfig) -> Ne
             f"layer {layer.name} has {len(layer.prompts)} prompts, but {len(source.prompts)} in "
             f"{config.init}; give it the same width and shares_prompt",
         )
-        layers.append(replace(layer, prompts=source.prompts))
-    return replace(network, layers=tuple(layers))
+        layers.append(replace(layer, prompts=source.prompts, num_nearest=source.num_nearest))
+    # A label prior belongs to all prompts together.
+    bias = exported.label_bias if known.keys() == names else {}
+    return replace(network, layers=tuple(layers), label_bias=bias)
 
 
 def _trained(layer: Layer, config: NetworkConfig) -> Layer:
-    if isinstance(layer, ToolLayer) or config.trained is None:
+    if isinstance(layer, ToolLayer) or (config.is_trained and config.trained is None):
         return layer
-    return replace(layer, trained=layer.name in config.trained)
+    # What is configured as not trained has no seed in its name: it must not be trained after all.
+    return replace(layer, trained=layer.name in (config.trained or ()))
 
 
 def _shots(config: NetworkConfig, task: Task, seed: int) -> list[Example]:

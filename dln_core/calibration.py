@@ -11,6 +11,7 @@ import numpy as np
 from dln_core.concurrency import map_bounded
 from dln_core.llm.base import LanguageModel
 from dln_core.network import Network
+from dln_core.reading import shows
 from dln_core.types import Example, Role
 from dln_core.vi.calibration import label_prior
 from dln_core.vi.weights import Array
@@ -56,7 +57,8 @@ async def calibrated(
     Args:
         network: A network that answers with labels; any other is returned as it is.
         model: The language model of its layers.
-        inputs: Training examples, of which at most ``MAX_INPUTS`` are run.
+        inputs: Training examples, of which at most ``MAX_INPUTS`` are run, none that a prompt shows
+            with its answer if there are others.
         role: What the calls are counted as.
     """
     bare = replace(network, label_bias={})
@@ -64,7 +66,9 @@ async def calibrated(
     async def one(example: Example) -> Array | None:
         return (await bare.run(model, example, role=role)).answer.label_logprobs
 
-    run = [example for example in inputs[:MAX_INPUTS] if example.labels]
+    shown = [d for prompt in network.prompts() for d in prompt.demonstrations]
+    fresh = [e for e in inputs if not any(shows(d, network.input_field(e)) for d in shown)]
+    run = [example for example in (fresh or inputs)[:MAX_INPUTS] if example.labels]
     found = await map_bounded(one, run)
     rows = [(e.labels, row) for e, row in zip(run, found, strict=True) if row is not None]
     return replace(bare, label_bias=label_bias(rows)) if rows else bare

@@ -59,6 +59,12 @@ def check_settings(settings: TrialSettings, task: Task) -> None:
             len(getattr(task.splits, name)) > 0,
             f"task {task.name} has an empty {name} split; check data.dir and data.max_{name}",
         )
+    posterior, backward = settings.trainer.posterior, settings.backward_llm
+    require(
+        not posterior.use_guide_density or backward in (None, settings.llm),
+        "trainer.posterior.use_guide_density weighs hidden samples by the density of the model "
+        "that drew them, but backward_llm is another model than llm; leave one of the two out",
+    )
     num_train = len(task.splits.train)
     require(
         not settings.network.is_trained or settings.trainer.batch_size < num_train,

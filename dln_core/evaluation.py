@@ -42,7 +42,7 @@ async def evaluate(
     *,
     role: Role,
 ) -> list[Prediction]:
-    """Run the network at temperature 0 on every example and judge each answer.
+    """Run the network on every example and judge each answer.
 
     Args:
         network: What is evaluated.

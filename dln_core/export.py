@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dln_core.errors import ConfigError
+from dln_core.layers import ToolLayer
 from dln_core.network import Network
 
 FORMAT = "dln-network"
@@ -18,11 +20,16 @@ def network_document(network: Network, model: str) -> dict[str, Any]:
     return {"format": FORMAT, "version": FORMAT_VERSION, "model": model} | network.to_dict()
 
 
-def load_network(path: str | Path) -> Network:
+def load_network(path: str | Path, tools: Sequence[str] = ()) -> Network:
     """Load a network that a trial exported.
 
+    Args:
+        path: A ``network.json``.
+        tools: Functions ``module:function`` that the network may call; a file alone must not
+            decide what is imported and run.
+
     Raises:
-        ConfigError: If the file is missing or is no exported network.
+        ConfigError: If the file is missing, is no exported network or calls other functions.
     """
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -38,8 +45,21 @@ def load_network(path: str | Path) -> Network:
             f"{FORMAT_VERSION}; export the network again with this version"
         )
     try:
-        return Network.from_dict(values)
+        network = Network.from_dict(values)
     except (KeyError, TypeError) as error:
         raise ConfigError(
             f"{path} lacks a part of a network ({error}); export the network again"
         ) from error
+    _check_tools(network, path, tools)
+    return network
+
+
+def _check_tools(network: Network, path: str | Path, allowed: Sequence[str]) -> None:
+    layers = [layer for layer in network.layers if isinstance(layer, ToolLayer)]
+    for tool in (tool for layer in layers for tool in layer.tools):
+        if ":" in tool and tool not in allowed:
+            raise ConfigError(
+                f"{path} calls the function {tool}, which would be imported and run; if you trust "
+                "it, name it: load_network(path, tools=[...]), or in the layers of the network "
+                "that you configure"
+            )

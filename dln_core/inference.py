@@ -159,10 +159,11 @@ class Inference:
     def _case(self, node: int, row: int) -> Case:
         seen = self.observed[row]
         body = self.network.body(node, seen.example, dict(enumerate(seen.trace.texts)))
-        target = seen.targets[node]
-        if node in self.network.graph.answers and self.are_correct[row]:
-            return Case(body, target, target)
-        return Case(body, seen.trace.texts[node], target)
+        target, answers = seen.targets[node], self.network.graph.answers
+        # A judge may accept other words for the target; copies that vote are not judged one by one.
+        is_right = answers == (node,) and self.are_correct[row]
+        output = target if is_right else seen.trace.texts[node]
+        return Case(body, output, target, seen.example.input)
 
 
 async def infer(

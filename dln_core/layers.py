@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dln_core.errors import ConfigError
 from dln_core.llm.base import GenerateRequest, ScoreRequest
 from dln_core.neighbours import nearest
 from dln_core.templates import Template, load_template
@@ -148,10 +149,17 @@ def layer_from_dict(values: dict[str, Any]) -> Layer:
             join=values["join"],
         )
     kept = ("name", "output_name", "trained", "max_tokens", "temperature", "width", "join")
+    template = load_template(values["template"]["name"])
+    if template.version != values["template"]["version"]:
+        raise ConfigError(
+            f"layer {values['name']} was exported with version {values['template']['version']} of "
+            f"the template {template.name}, but this program has version {template.version}; use "
+            "the program that it was trained with"
+        )
     return LanguageLayer(
         **{key: values[key] for key in kept},
         reads=tuple(values["reads"]),
-        template=load_template(values["template"]["name"]),
+        template=template,
         prompts=tuple(Prompt.from_dict(prompt) for prompt in values["prompts"]),
         num_nearest=values["num_nearest"],
     )

@@ -65,7 +65,8 @@ class Rollouts:
 
         async def one(seed: int) -> float:
             sampled = [*free, *network.graph.answers]
-            draws = {node: Draw(SAMPLE_TEMPERATURE, seed) for node in sampled}
+            # The same for all candidates, so that chance does not tell them apart.
+            draws = {node: Draw(SAMPLE_TEMPERATURE, _seed_of(node, seed)) for node in sampled}
             trace = await network.run(self.model, example, role=role, given=given, draws=draws)
             if trace.answer.label_logprobs is not None:
                 position = example.labels.index(example.target)
@@ -167,6 +168,11 @@ class MonteCarloMeasure:
             share=part.share,
             labels=label_scores(seen.example, [labels for _, labels in scores]),
         )
+
+
+def _seed_of(node: int, seed: int) -> int:
+    """A seed of its own for every node, as endpoints take them (31 bits)."""
+    return int(np.random.SeedSequence([seed, node]).generate_state(1)[0] >> 1)
 
 
 def _given(network: Network, seen: Observed, changed: Sequence[int]) -> dict[int, str]:

@@ -35,7 +35,7 @@ class Ranking:
     """What the candidates for a prompt are worth; means over the examples seen, shape N.
 
     Attributes:
-        objective: Expected log-prob on the training scale.
+        objective: On the training scale; NaN for a candidate that was scored on no example.
         logprob: Expected log-prob, summed over each text, in nats; NaN where there is none.
         trust_region_kl: KL(current, candidate) over the labels, 0 without labels.
         rewards: What was maximised; -inf for a candidate too long for the model's context.
@@ -187,8 +187,8 @@ class Ranker:
         fits = np.array([entry.fits for entry in entries])
         runs = np.array([entry.is_running for entry in entries])
         return Ranking(
-            objective=np.array([_mean(self._objectives(e, current)) for e in entries]),
-            logprob=np.array([_mean([m.logprob for m in e.measured]) for e in entries]),
+            objective=np.array([_mean(self._objectives(e, current), math.nan) for e in entries]),
+            logprob=np.array([_mean([m.logprob for m in e.measured], math.nan) for e in entries]),
             trust_region_kl=np.array(
                 [_mean(_divergences(current.measured, e.measured)) for e in entries]
             ),
@@ -229,5 +229,5 @@ def _avoids(reading: Reading) -> bool:
     return any(part.avoided is not None for part in reading.parts)
 
 
-def _mean(values: Sequence[float] | Array) -> float:
-    return float(np.mean(values)) if len(values) else 0.0
+def _mean(values: Sequence[float] | Array, empty: float = 0.0) -> float:
+    return float(np.mean(values)) if len(values) else empty

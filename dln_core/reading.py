@@ -59,4 +59,4 @@ class Reading:
 
 def shows(demonstration: Demonstration, input_field: str) -> bool:
     """Tell whether a worked example is made from this network input, alone or with hidden text."""
-    return f"{demonstration.input}\n".startswith(f"{input_field}\n")
+    return f"\n{input_field}\n" in f"\n{demonstration.input}\n"

@@ -59,7 +59,9 @@ def record(updates: Sequence[Update], inference: Inference) -> StepInfo:
         bound = inference.importance_weighted_bound()
         if bound is not None:
             metrics["train/importance_weighted_bound"] = bound
-    return StepInfo(metrics, _candidate_records(updates, inference))
+    # Where no example was left to rank on, nothing was measured.
+    known = {name: value for name, value in metrics.items() if not math.isnan(value)}
+    return StepInfo(known, _candidate_records(updates, inference))
 
 
 def _of_layer(index: int, updates: Sequence[Update], inference: Inference) -> dict[str, float]:
@@ -92,6 +94,10 @@ def _of_layer(index: int, updates: Sequence[Update], inference: Inference) -> di
     return {f"train/{name}_layer{index + 1}": value for name, value in metrics.items()}
 
 
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _chosen(update: Update, values: Array) -> float:
     return float(values[update.ranking.selected])
 
@@ -112,8 +118,8 @@ def _candidate_records(updates: Sequence[Update], inference: Inference) -> list[
                 | candidate.prompt.to_dict()
                 | {
                     # A candidate too long for the model's context has none.
-                    "reward": reward if math.isfinite(reward) else None,
-                    "objective": float(ranking.objective[index]),
+                    "reward": _finite(reward),
+                    "objective": _finite(float(ranking.objective[index])),
                     "trust_region_kl": float(ranking.trust_region_kl[index]),
                     "num_examples": int(ranking.num_seen[index]),
                     "selected": index == ranking.selected,

@@ -76,9 +76,7 @@ class Trainer:
 
     async def validate(self, network: Network) -> Remembered:
         """Accuracy on the dev split, of the calibrated network if it is to be calibrated."""
-        if self.calibrates:
-            train = self.task.splits.train
-            network = await calibrated(network, self.forward_model, train, Role.dev)
+        network = await self._calibrated(network, Role.dev)
         dev = self.task.splits.dev
         predictions = await evaluate(network, self.forward_model, self.task, dev, role=Role.dev)
         return Remembered(network, accuracy(predictions))
@@ -104,12 +102,19 @@ class Trainer:
             if update.prompt != network.prompt(update.slot):
                 network = network.with_prompt(update.slot, update.prompt)
         info = record(updates, inference)
+        if not self._is_validated(step):
+            network = await self._calibrated(network, Role.forward)
         after = replace(state, step=step, network=network)
         if self._is_validated(step):
             validated = await self.validate(network)
             info.metrics["dev/accuracy"] = validated.dev_accuracy
             after = self._remember(replace(after, network=validated.network), validated)
         return after, info
+
+    async def _calibrated(self, network: Network, role: Role) -> Network:
+        if not self.calibrates:
+            return network
+        return await calibrated(network, self.forward_model, self.task.splits.train, role)
 
     @cached_property
     def _scorer(self) -> Scorer:

@@ -93,7 +93,7 @@ class Trial:
             guard=guard,
             seed=settings.seed,
             scoring=settings.scoring,
-            has_logprobs=self._rung != "monte_carlo" and forward.route.gives_texts,
+            has_logprobs=self._rung != "monte_carlo",
             calibrates=settings.calibration == "empirical",
         )
 

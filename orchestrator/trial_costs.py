@@ -10,9 +10,9 @@ from dln_core.config import TrainerConfig
 from dln_core.graph import Slot
 from dln_core.inference import MAX_CONFIGURATIONS
 from dln_core.network import Network
-from dln_core.proposals.proposal import allocate
 from dln_core.proposals.writing import MAX_RULES
 from dln_core.vi.racing import rounds
+from dln_core.vi.selection import allocate
 from orchestrator.call_costs import (
     CHARS_PER_TOKEN,
     TEMPLATE_TOKENS,
@@ -196,8 +196,9 @@ class TrialCosts:
             for kind, share in asdict(self.trainer.proposal.mix).items()
             if share > 0 and (kind != "rules" or num_rules > 0)
         }
-        numbers = allocate(self.trainer.num_prompts, shares or {"rewrite": 1.0})
-        return sum(number * drafts[kind] for kind, number in numbers.items())
+        shares = shares or {"rewrite": 1.0}
+        numbers = allocate(self.trainer.num_prompts, list(shares.values()))
+        return sum(number * drafts[kind] for kind, number in zip(shares, numbers, strict=True))
 
     def _demonstration_tokens(self, node: int) -> float:
         """Worked examples that a candidate has on average."""

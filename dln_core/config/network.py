@@ -106,6 +106,12 @@ class NetworkConfig:
                 f"network.trained names {name!r}, which is no layer of {self.name}; choose from: "
                 f"{', '.join(names)}",
             )
+        require(
+            self.shots == "random" or self.num_shots == 0 or not self.trains(len(names) - 1),
+            f"network {self.name} trains a layer that is shown the nearest of all training "
+            "examples, so none would be left to rank prompts on; set network.shots=random, or do "
+            "not train it",
+        )
         for index in range(len(self.layers)):
             self._check_reads(index, names)
             self._check_width(index)
@@ -136,6 +142,11 @@ class NetworkConfig:
         require(
             len(set(reads)) == len(reads),
             f"layer {layer.name} reads the same twice ({', '.join(reads)}); name each once",
+        )
+        require(
+            not layer.tools or INPUT not in reads,
+            f"layer {layer.name} consists of tools, which carry out what a layer wrote, so it "
+            "cannot read the input; name a layer",
         )
         for name in reads:
             require(

@@ -103,6 +103,11 @@ class SelectionConfig:
 
     def __post_init__(self) -> None:
         require_choice("trainer.selection.logprob_scale", self.logprob_scale, ("sum", "per_token"))
+        require(
+            not self.evidence or self.logprob_scale == "sum",
+            "trainer.selection.evidence needs log-probs of whole texts; set "
+            "trainer.selection.logprob_scale=sum",
+        )
         for name in ("trust_factor", "exploration", "length_penalty", "memory"):
             value = getattr(self, name)
             require(value >= 0, f"trainer.selection.{name}={value} must not be negative")
@@ -200,6 +205,7 @@ class PhaseConfig:
     num_iterations: int = 1
 
     def __post_init__(self) -> None:
+        require(bool(self.layers), "a phase of trainer.phases names no layer; name at least one")
         require(
             self.num_iterations >= 1,
             f"num_iterations={self.num_iterations} of a phase must be at least 1",
@@ -245,6 +251,17 @@ class TrainerConfig:
             f"trainer.validate_every={self.validate_every} must not be negative",
         )
         require_positive("trainer.patience", self.patience)
+        require(
+            self.patience is None or not self.phases,
+            "trainer.patience could end training before the last of trainer.phases; set "
+            "trainer.patience=null",
+        )
+        total = sum(phase.num_iterations for phase in self.phases)
+        require(
+            total <= self.num_iterations,
+            f"trainer.phases have {total} iterations, but trainer.num_iterations is "
+            f"{self.num_iterations}; raise it, or shorten a phase",
+        )
 
     def phase(self, step: int) -> list[str] | None:
         """Names of the layers that a step (from 1) trains; None means all."""

@@ -33,11 +33,12 @@ class TrialSettings:
         require_choice("calibration", self.calibration, ("none", "empirical"))
         require(self.seed >= 0, f"seed={self.seed} must not be negative")
         require(self.seed < 2**63, f"seed={self.seed} is too large; it must be below 2**63")
-        names = [layer.name for layer in self.network.layers]
+        layers = self.network.layers
+        names = [layer.name for i, layer in enumerate(layers) if self.network.trains(i)]
         for phase in self.trainer.phases:
             for name in phase.layers:
                 require(
                     name in names,
-                    f"trainer.phases names {name!r}, which is no layer of {self.network.name}; "
-                    f"choose from: {', '.join(names)}",
+                    f"trainer.phases names {name!r}, which is no trained layer of "
+                    f"{self.network.name}; choose from: {', '.join(names) or 'none is trained'}",
                 )

@@ -9,11 +9,19 @@ from dln_core.types import Demonstration, Prompt
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a layer read, what it wrote, and what it should have written."""
+    """What a layer read, what it wrote, and what it should have written.
+
+    Attributes:
+        body: What it read.
+        output: What it wrote.
+        target: What it should have written.
+        source: The input of the network in the body, as the data has it.
+    """
 
     body: str
     output: str
     target: str
+    source: str = ""
 
     @property
     def is_right(self) -> bool:

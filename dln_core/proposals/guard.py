@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dln_core.proposals.evidence import Evidence
+from dln_core.proposals.evidence import Case, Evidence
 from dln_core.templates import load_template
 from dln_core.types import Prompt, Splits
 
@@ -78,7 +78,7 @@ class Guard:
             return "echo"
         if _asks_user(text, known):
             return "asks_user"
-        if any(case.body in text or text in case.body for case in evidence.cases):
+        if any(_copies(text, case) for case in evidence.cases):
             return "copies_case"
         if any(not self.held_out.isdisjoint(_hashes([text], n)) for n in _HELD_OUT_LENGTHS):
             return "copies_held_out"
@@ -108,6 +108,13 @@ def _echoes(text: str, known: str) -> bool:
 def _asks_user(text: str, known: str) -> bool:
     asked = {match[0].lower() for match in ASKS_USER.finditer(text)}
     return any(phrase not in known.lower() for phrase in asked)
+
+
+def _copies(text: str, case: Case) -> bool:
+    if case.body in text or text in case.body:
+        return True
+    # The input without its field name; a word or two may well be part of an instruction.
+    return len(_words(case.source)) >= SHORT_WORDS[0] and case.source in text
 
 
 def _labels_to_name(parent: Prompt | None, evidence: Evidence) -> tuple[str, ...]:

@@ -42,8 +42,8 @@ class Material:
 
         Drawn uniformly, most proposals would build on remembered prompts that are worse.
         """
-        others = int(rng.integers(len(self.parents)))
-        return self.parents[others if rng.random() < 0.5 else 0]
+        any_of_them = int(rng.integers(len(self.parents)))
+        return self.parents[any_of_them if rng.random() < 0.5 else 0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

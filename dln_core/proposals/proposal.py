@@ -9,7 +9,6 @@ import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from dln_core.proposals.guard import Guard
 from dln_core.proposals.plans import Kind, Material, Plan, write
 from dln_core.proposals.writing import Induce, Recombine, Rewrite, Rules
 from dln_core.types import Prompt
+from dln_core.vi.selection import allocate
 
 KINDS: Mapping[str, Kind] = {
     "rewrite": Rewrite(),
@@ -63,7 +63,7 @@ class Proposal:
 
         Args:
             output_name: Field name of what the layer writes.
-            parents: Prompts to start from, drawn uniformly; none of them is returned.
+            parents: Prompts to start from, the current one first; none of them is returned.
             evidence: Training cases, worked examples and labels.
             count: N, the number of proposals.
             rng: All choices; the samples' seeds come from it too.
@@ -77,7 +77,7 @@ class Proposal:
         shares = possible_shares(self.config.mix, material)
         plans = [
             (kind, plan)
-            for kind, number in allocate(count, shares).items()
+            for kind, number in zip(shares, allocate(count, list(shares.values())), strict=True)
             for plan in KINDS[kind].plans(material, number, rng)
         ]
         drafts = [draft for _, plan in plans for draft in plan.drafts]
@@ -137,20 +137,3 @@ def possible_shares(mix: ProposalMix, material: Material) -> dict[str, float]:
         if share > 0 and KINDS[kind].is_possible(material)
     }
     return shares or {"rewrite": 1.0}
-
-
-def allocate(count: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Divide a number by shares with the method of the largest remainder.
-
-    Args:
-        count: What is divided.
-        shares: Positive shares by name; of equal remainders the earlier name wins.
-    """
-    # As written, so that 0.1 is a tenth and ties are what they look like.
-    exact = {name: Fraction(str(share)) for name, share in shares.items()}
-    quotas = {name: count * share / sum(exact.values()) for name, share in exact.items()}
-    numbers = {name: int(quota) for name, quota in quotas.items()}
-    by_remainder = sorted(quotas, key=lambda name: numbers[name] - quotas[name])
-    for name in by_remainder[: count - sum(numbers.values())]:
-        numbers[name] += 1
-    return numbers

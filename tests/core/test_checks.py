@@ -9,9 +9,12 @@ import pytest
 from dln_core.checks import check_rung, check_settings, effective_rung
 from dln_core.config import (
     LayerConfig,
+    LLMConfig,
     NetworkConfig,
     PhaseConfig,
+    PosteriorConfig,
     ScoringConfig,
+    SelectionConfig,
     TrainerConfig,
     TrialSettings,
 )
@@ -101,7 +104,34 @@ def test_a_vote_by_probability_needs_probabilities():
     assert effective_rung(TrialSettings(network=vote), TASK, "label") == "label"
 
 
-def test_a_phase_of_an_unknown_layer_is_refused():
-    trainer = TrainerConfig(phases=[PhaseConfig(layers=["thought"])])
-    with pytest.raises(ConfigError, match="'thought', which is no layer of dln2"):
-        TrialSettings(network=DLN2, trainer=trainer)
+@pytest.mark.parametrize("network", [DLN2, COT])
+def test_a_phase_of_a_layer_that_is_not_trained_is_refused(network):
+    name = "thought" if network is DLN2 else "thoughts"
+    trainer = TrainerConfig(phases=[PhaseConfig(layers=[name])])
+    with pytest.raises(ConfigError, match=f"{name!r}, which is no trained layer of"):
+        TrialSettings(network=network, trainer=trainer)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"patience": 3}, "could end training before the last"),
+        ({"num_iterations": 1}, "have 2 iterations, but trainer.num_iterations is 1"),
+    ],
+)
+def test_a_schedule_that_could_not_be_carried_out_is_refused(values, message):
+    phases = [PhaseConfig(layers=["output"], num_iterations=2)]
+    with pytest.raises(ConfigError, match=message):
+        TrainerConfig(phases=phases, **values)
+
+
+def test_importance_weights_need_the_density_of_the_model_that_drew():
+    trainer = TrainerConfig(posterior=PosteriorConfig(use_guide_density=True))
+    settings = TrialSettings(trainer=trainer, backward_llm=LLMConfig(model="larger"))
+    with pytest.raises(ConfigError, match="backward_llm is another model than llm"):
+        check_settings(settings, TASK)
+
+
+def test_evidence_needs_whole_log_probs():
+    with pytest.raises(ConfigError, match="logprob_scale=sum"):
+        SelectionConfig(evidence=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from dln_core import neighbours
 from dln_core.building import build_network, warm_start
 from dln_core.config import LayerConfig, NetworkConfig
 from dln_core.errors import ConfigError
+from dln_core.export import load_network, network_document
 from dln_core.graph import Slot
 from dln_core.llm.simulated import SimulatedModel
 from dln_core.network import Network
@@ -21,6 +23,9 @@ from tests.worlds import LABELS, parity_task
 
 TASK = parity_task()
 EXAMPLE = TASK.splits.dev[0]
+
+
+UNTRAINED = LayerConfig(trained=False)
 
 
 class Echo:
@@ -189,7 +194,7 @@ async def test_the_label_bias_moves_what_is_predicted():
 
 
 def test_nearest_demonstrations_stand_closest_to_what_is_asked():
-    config = NetworkConfig(name="kate", num_shots=2, shots="nearest")
+    config = NetworkConfig(name="kate", layers=[UNTRAINED], num_shots=2, shots="nearest")
     built = build_network(config, TASK, TASK.splits.train)
     messages = built.writer(0).messages("Item: the number 107")
     assert len(messages) == 5
@@ -198,7 +203,7 @@ def test_nearest_demonstrations_stand_closest_to_what_is_asked():
 
 
 def test_preparing_indexes_the_demonstrations_before_the_first_run():
-    config = NetworkConfig(name="kate", num_shots=2, shots="nearest")
+    config = NetworkConfig(name="kate", layers=[UNTRAINED], num_shots=2, shots="nearest")
     built = build_network(config, TASK, TASK.splits.train[:7])
     pool = built.writer(0).prompt.demonstrations
     known = neighbours._similarity_to.cache_info().misses
@@ -218,7 +223,11 @@ def test_preparing_indexes_the_demonstrations_before_the_first_run():
         ([LayerConfig(reads=["input", "input"])], "the same twice"),
         ([LayerConfig(width=3, temperature=1.0)], "join=None does not suit"),
         ([LayerConfig(width=3, join="majority")], "would all be equal"),
-        ([LayerConfig(tools=["calculator"])], "a language layer has to answer"),
+        (
+            [LayerConfig(name="a"), LayerConfig(tools=["calculator"])],
+            "a language layer has to answer",
+        ),
+        ([LayerConfig(name="a", tools=["calculator"]), LayerConfig()], "cannot read the input"),
         (
             [LayerConfig(name="a", width=2, temperature=1.0), LayerConfig()],
             "whose 2 outputs are not joined",
@@ -258,6 +267,48 @@ def test_layers_of_the_same_name_take_the_exported_prompts():
     whole = warm_start(build_network(small, TASK), two, small)
     assert [layer.name for layer in whole.layers] == ["thoughts", "output"]
     assert [layer.trained for layer in whole.layers] == [False, True]
+
+
+def test_what_is_configured_as_untrained_stays_so_whatever_is_loaded():
+    config = NetworkConfig(
+        name="dln2", layers=[hidden("thoughts"), LayerConfig(reads=["input", "thoughts"])]
+    )
+    zero_shot = NetworkConfig(name="zero_shot", layers=[LayerConfig(trained=False)])
+    loaded = warm_start(build_network(zero_shot, TASK), build_network(config, TASK), zero_shot)
+    assert [layer.trained for layer in loaded.layers] == [False, False]
+
+
+def test_a_warm_start_keeps_how_demonstrations_are_chosen_and_the_label_prior():
+    kate = NetworkConfig(
+        name="kate", layers=[LayerConfig(trained=False)], num_shots=2, shots="nearest"
+    )
+    exported = replace(build_network(kate, TASK, TASK.splits.train[:9]), label_bias={"Even": -0.5})
+    one = NetworkConfig(name="zero_shot", layers=[LayerConfig(trained=False)])
+    loaded = warm_start(build_network(one, TASK), exported, one)
+    assert loaded.writer(0).num_nearest == 2
+    assert loaded.label_bias == {"Even": -0.5}
+
+
+def test_a_file_alone_does_not_decide_what_is_imported_and_run(tmp_path):
+    built = network(
+        hidden("thought"),
+        LayerConfig(name="observation", reads=["thought"], tools=["json:loads", "calculator"]),
+        LayerConfig(reads=["input", "observation"]),
+    )
+    path = tmp_path / "network.json"
+    path.write_text(json.dumps(network_document(built, "m")))
+    with pytest.raises(ConfigError, match="calls the function json:loads"):
+        load_network(path)
+    assert load_network(path, tools=["json:loads"]) == built
+
+
+def test_an_export_of_another_template_version_is_refused(tmp_path):
+    document = network_document(network(LayerConfig()), "m")
+    document["layers"][0]["template"]["version"] = 99
+    path = tmp_path / "network.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match="exported with version 99 of the template answer"):
+        load_network(path)
 
 
 def test_an_exported_ensemble_does_not_fit_a_single_copy():

@@ -90,6 +90,28 @@ async def test_the_sampled_likelihood_approaches_the_enumerated_one():
     assert math.exp(sampled) == pytest.approx(right[example.target], abs=4 * 0.2 / 4000**0.5)
 
 
+async def test_every_copy_of_a_layer_is_sampled_by_a_seed_of_its_own():
+    wide = NetworkConfig(
+        name="wide",
+        layers=[
+            LayerConfig(name="thoughts", template="hidden", width=5, temperature=1.0),
+            LayerConfig(reads=["input", "thoughts"], width=5, join="majority"),
+        ],
+    )
+    seeds = []
+
+    class Listens(SimulatedModel):
+        async def send(self, request):
+            seeds.append(getattr(request, "seed", None))
+            return await super().send(request)
+
+    rollouts = Rollouts(model=Listens(Fair()), task=TASK.without_label_scores())
+    network = build_network(wide, rollouts.task)
+    example = rollouts.task.splits.train[0]
+    await rollouts.log_likelihood(network, example, {}, [7], Role.score)
+    assert len(set(seeds)) == len(seeds) == 10
+
+
 async def test_a_given_hidden_text_leaves_nothing_to_sample_where_labels_are_scored():
     network, example = build_network(TWO_LAYERS, TASK), TASK.splits.train[0]
     rollouts = Rollouts(model=SimulatedModel(Fair()), task=TASK)

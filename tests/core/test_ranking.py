@@ -13,7 +13,7 @@ from dln_core.config import NetworkConfig, ProposalConfig, ProposalMix, RacingCo
 from dln_core.errors import ContextLengthError
 from dln_core.graph import Slot
 from dln_core.llm.simulated import SimulatedModel
-from dln_core.types import Prompt
+from dln_core.types import Demonstration, Prompt
 from tests.trainers import one_step, trainer_of
 from tests.worlds import ANSWER_KEY, OneStepWorld, parity_task
 
@@ -108,3 +108,16 @@ async def test_labels_of_a_candidate_are_calibrated_by_the_batch_alone():
     # The prior is estimated without the answers: other answers, other objective, same divergence.
     assert info.candidates[0]["objective"] != other.candidates[0]["objective"]
     assert info.candidates[1]["trust_region_kl"] == other.candidates[1]["trust_region_kl"]
+
+
+async def test_where_no_example_is_left_to_rank_on_nothing_is_reported_as_measured():
+    shown = tuple(Demonstration(f"Item: {e.input}", e.target) for e in TASK.splits.train[:8])
+    trained = trainer(SimulatedModel(OneStepWorld()), num_prompts=4)
+    state = await trained.initial_state(
+        build_network(ONE, TASK).with_prompt(Slot(0, 0), Prompt("Even or Odd", shown))
+    )
+    batch = Batch(TASK.splits.train[:8], TASK.splits.train[8:12], ())
+    after, info = await trained.step(state, batch)
+    assert after.network.prompts() == state.network.prompts()
+    assert not info.metrics.keys() & {"train/elbo", "train/objective", "train/objective_layer1"}
+    assert {record["objective"] for record in info.candidates} == {None}

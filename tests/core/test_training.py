@@ -29,7 +29,7 @@ from dln_core.measuring import LogprobMeasure
 from dln_core.network import EMPTY_HIDDEN, Network
 from dln_core.proposals.evidence import Candidate
 from dln_core.ranking import Ranker
-from dln_core.reading import Part, Reading
+from dln_core.reading import Part, Reading, shows
 from dln_core.scoring import Scorer
 from dln_core.state import Remembered, TrainerState
 from dln_core.types import Demonstration, Example, Prompt, Role
@@ -264,3 +264,10 @@ def test_a_network_survives_json():
     prompt = Prompt("Do.", (Demonstration("Item: a", "Even"),))
     changed = network.with_prompt(Slot(1, 0), prompt)
     assert Network.from_dict(changed.to_dict()) == changed
+
+
+def test_an_example_is_found_in_a_demonstration_wherever_its_input_stands():
+    shown = Demonstration("Thoughts: hm\nItem: the number 7", "Odd")
+    assert shows(shown, "Item: the number 7")
+    assert not shows(shown, "Item: the number")
+    assert not shows(Demonstration("Item: the number 77", "Odd"), "Item: the number 7")

@@ -170,3 +170,13 @@ def test_a_short_held_out_input_that_training_inputs_hold_too_is_no_copy():
     short = "the best of them"
     splits = Splits(dev=examples(short), train=examples("say which is the best of them all"))
     assert reason(f"Name {short}.", None, FREE_TEXT, Guard.of(splits)) is None
+
+
+def test_a_bare_input_is_as_much_a_copy_as_what_the_layer_read():
+    source = "the old mill by the river"
+    case = Case(f"Item: {source}\nThoughts: hm", "a", "b", source)
+    evidence = Evidence((case,), ())
+    assert reason("Say b for the old mill by the river.", None, evidence) == "copies_case"
+    assert reason("Say b for the old mill.", None, evidence) is None
+    short = Evidence((Case("Item: the mill", "a", "b", "the mill"),), ())
+    assert reason("Say b for the mill.", None, short) is None

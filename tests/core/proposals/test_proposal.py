@@ -13,7 +13,7 @@ from dln_core.config import ProposalConfig, ProposalMix
 from dln_core.llm.simulated import SimulatedModel
 from dln_core.proposals.evidence import Candidate, Evidence
 from dln_core.proposals.guard import Guard
-from dln_core.proposals.proposal import KINDS, allocate, possible_shares
+from dln_core.proposals.proposal import KINDS, possible_shares
 from dln_core.types import Example, Prompt, Splits
 from tests.core.proposals.toys import (
     CASES,
@@ -59,32 +59,6 @@ class LastFirst:
         return response
 
 
-@pytest.mark.parametrize(
-    ("count", "shares", "expected"),
-    [
-        (8, {"rewrite": 0.5, "examples": 0.5}, {"rewrite": 4, "examples": 4}),
-        (5, {"rewrite": 0.5, "examples": 0.5}, {"rewrite": 3, "examples": 2}),
-        (10, {"a": 0.1, "b": 0.2, "c": 0.7}, {"a": 1, "b": 2, "c": 7}),
-        (10, {"a": 0.15, "b": 0.35, "c": 0.5}, {"a": 2, "b": 3, "c": 5}),
-        (2, {"a": 1, "b": 1, "c": 4}, {"a": 1, "b": 0, "c": 1}),
-        (0, {"a": 1.0}, {"a": 0}),
-    ],
-)
-def test_the_largest_remainders_are_rounded_up_and_the_earlier_kind_wins_a_tie(
-    count, shares, expected
-):
-    assert allocate(count, shares) == expected
-
-
-@given(st.integers(0, 100), st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=5))
-def test_allocation_is_complete_and_less_than_one_off(count, shares):
-    named = {str(i): share for i, share in enumerate(shares)}
-    numbers = allocate(count, named)
-    assert sum(numbers.values()) == count
-    for name, share in named.items():
-        assert abs(numbers[name] - count * share / sum(shares)) < 1 + 1e-9
-
-
 async def test_every_kind_gets_its_share():
     proposed = await propose(MANY, ProposalConfig(mix=ALL), 20, parents=(PARENT, OTHER))
     assert sources(proposed).keys() == KINDS.keys()
@@ -104,7 +78,6 @@ def test_impossible_kinds_leave_their_share_to_the_others(changed, missing):
     there = material(**({"parent": (PARENT, OTHER)} | changed))
     shares = possible_shares(ALL, there)
     assert shares.keys() == KINDS.keys() - missing
-    assert sum(allocate(20, shares).values()) == 20
 
 
 @pytest.mark.parametrize("kind", ["induce", "rules", "recombine", "examples"])
