@@ -76,7 +76,7 @@ class Trainer:
 
     async def validate(self, network: Network) -> Remembered:
         """Accuracy on the dev split, of the calibrated network if it is to be calibrated."""
-        network = await self._calibrated(network, Role.dev)
+        network = await self._calibrated(network)
         dev = self.task.splits.dev
         predictions = await evaluate(network, self.forward_model, self.task, dev, role=Role.dev)
         return Remembered(network, accuracy(predictions))
@@ -103,7 +103,7 @@ class Trainer:
                 network = network.with_prompt(update.slot, update.prompt)
         info = record(updates, inference)
         if not self._is_validated(step):
-            network = await self._calibrated(network, Role.forward)
+            network = await self._calibrated(network)
         after = replace(state, step=step, network=network)
         if self._is_validated(step):
             validated = await self.validate(network)
@@ -111,10 +111,10 @@ class Trainer:
             after = self._remember(replace(after, network=validated.network), validated)
         return after, info
 
-    async def _calibrated(self, network: Network, role: Role) -> Network:
+    async def _calibrated(self, network: Network) -> Network:
         if not self.calibrates:
             return network
-        return await calibrated(network, self.forward_model, self.task.splits.train, role)
+        return await calibrated(network, self.forward_model, self.task.splits.train, Role.dev)
 
     @cached_property
     def _scorer(self) -> Scorer:

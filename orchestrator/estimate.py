@@ -5,7 +5,8 @@ ranked examples a step, E more that proposals see, N proposals, K hidden samples
 prompts, V validations, C inputs for calibration (at most 64, none without it or without labels),
 and dev and test sizes D and T, a trial makes
 
-* dev and test: ``W * (D + C) * (1 + V)`` and ``W * T`` calls, and a step
+* dev and test: ``W * D * (1 + V)`` and ``W * T`` calls, ``W * C`` at first and in each step, and a
+  step
 * forward: ``W * (B + E)``;
 * posterior: for each copy of a hidden layer and each of B + E examples K samples (K - 1 if the
   forward text is one), K scorings for each copy that reads it (twice as many with mutual
@@ -119,12 +120,13 @@ def estimate_trial(settings: TrialSettings, task: Task, size: TaskSize) -> Estim
     """
     costs, trainer = trial_costs(settings, task, size), settings.trainer
     example = costs.one_pass()
-    validation = example.times(size.num_dev + _num_calibrating(settings, size))
-    forward, backward = example.times(size.num_test) + validation, Cost()
+    validation = example.times(size.num_dev)
+    calibration = example.times(_num_calibrating(settings, size))
+    forward, backward = example.times(size.num_test) + validation + calibration, Cost()
     if any(layer.trained for layer in costs.network.layers):
         step = (example + costs.weighing()).times(costs.num_seen)
         step += costs.ranking().times(costs.batch_size)
-        forward += step.times(trainer.num_iterations)
+        forward += (step + calibration).times(trainer.num_iterations)
         forward += validation.times(_num_validations(trainer))
         backward = costs.hidden_samples().times(costs.num_seen) + costs.proposals()
         backward = backward.times(trainer.num_iterations)

@@ -119,10 +119,10 @@ def test_a_network_that_is_not_trained_is_looked_at_twice() -> None:
     assert estimate_of(fixed).backward.calls == 0
 
 
-def test_calibration_takes_64_runs_a_validation_where_there_are_labels() -> None:
+def test_calibration_takes_64_runs_a_network_where_there_are_labels() -> None:
     sampled = {"scoring": ScoringConfig(rung="monte_carlo")}
     more = estimate_of(calibration="empirical").forward.calls - estimate_of().forward.calls
-    assert more == 64 * 3
+    assert more == 64 * (1 + 3)  # the first network and that of each step
     assert estimate_of(calibration="empirical", **sampled).forward == estimate_of(**sampled).forward
 
 
