@@ -2,8 +2,7 @@
 
 Two simulated worlds, in which the best prompts are planted: one layer has to collect three useful
 sentences out of a pool of thirty, two layers have to collect two of twenty for their hidden text.
-Worked examples neither help nor harm there, so a preset that proposes some gains nothing by them:
-``fast`` is measured as it is, and with rewritten instructions alone, as ``paper`` has them.
+Worked examples neither help nor harm there, so a preset that proposes some gains nothing by them.
 
 Each line is over ten seeds, each with data of its own: the median of the tokens and calls until
 the network that is best on dev has 95 % of the best reachable test accuracy (``never`` where most
@@ -16,7 +15,7 @@ Run from the root of the repository: ``python -m benchmarks.planted``; it takes 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -51,7 +50,7 @@ WORLDS = {
     "several sentences, one layer": (SEVERAL_SENTENCES, ONE_LAYER),
     "a hidden step, two layers": (HIDDEN_STEP, TWO_LAYERS),
 }
-ROW = "{:<30}{:<16}{:>12}{:>10}{:>10}{:>10}"
+ROW = "{:<30}{:<8}{:>12}{:>10}{:>10}{:>10}"
 HEADINGS = ("world", "preset", "tokens", "calls", "reached", "accuracy")
 
 
@@ -62,15 +61,6 @@ class Outcome:
     tokens: float
     calls: float
     accuracy: float
-
-
-def presets() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The settings that are compared, by name."""
-    paper, fast, alone = (
-        yaml.safe_load((PRESETS / f"{name}.yaml").read_text()) for name in ("paper", "fast", "fast")
-    )
-    alone["proposal"]["mix"] = paper["proposal"]["mix"]
-    yield from (("paper", paper), ("fast", fast), ("fast, rewrites", alone))
 
 
 async def train(
@@ -118,9 +108,10 @@ async def main() -> None:
     """Print the table."""
     print(ROW.format(*HEADINGS))
     for name, (world, layers) in WORLDS.items():
-        for label, settings in presets():
+        for preset in ("paper", "fast"):
+            settings = yaml.safe_load((PRESETS / f"{preset}.yaml").read_text())
             outcomes = [await train(world, layers, settings, seed) for seed in SEEDS]
-            print(row(name, label, outcomes), flush=True)
+            print(row(name, preset, outcomes), flush=True)
 
 
 if __name__ == "__main__":

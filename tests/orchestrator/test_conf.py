@@ -92,8 +92,8 @@ def test_the_exact_preset_weighs_by_true_importance(composer: Composer) -> None:
 
 def test_the_fast_preset_drops_candidates_early(composer: Composer) -> None:
     trainer = compose_one(composer, "trainer=fast").trainer
-    assert (trainer.batch_size, trainer.num_prompts, trainer.num_hidden) == (12, 16, 3)
-    assert trainer.racing.first_examples == 4
+    assert (trainer.batch_size, trainer.num_prompts, trainer.num_hidden) == (12, 20, 3)
+    assert trainer.racing.first_examples == 3
 
 
 def test_ape_induces_fifteen_instructions_once(composer: Composer) -> None:
@@ -107,7 +107,7 @@ def test_ape_induces_fifteen_instructions_once(composer: Composer) -> None:
     [
         ("paper", {"rewrite": 1.0}),
         ("exact", {"rewrite": 0.5, "examples": 0.5}),
-        ("fast", {"rewrite": 0.75, "examples": 0.25}),
+        ("fast", {"rewrite": 0.9, "examples": 0.1}),
     ],
 )
 def test_each_preset_says_how_candidates_are_made(
