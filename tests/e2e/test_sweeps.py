@@ -26,6 +26,11 @@ SMALL = (
 )  # fmt: skip
 
 
+def attend_to_interrupts() -> None:
+    """Undo what a shell does to its background jobs, which ignore SIGINT and pass that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "orchestrator", *SMALL, *arguments],
@@ -34,6 +39,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        preexec_fn=attend_to_interrupts,
     )
 
 
