@@ -41,11 +41,19 @@ class UnreachableError(LLMError):
     """The endpoint kept failing until the attempts were used up."""
 
 
-class ContextLengthError(LLMError):
+class ParameterError(LLMError):
+    """The endpoint refuses a parameter that every request has, whatever its texts."""
+
+
+class RequestError(LLMError):
+    """The endpoint refuses this one request for good (400, 413, 422); others may succeed."""
+
+
+class ContextLengthError(RequestError):
     """The request is longer than the model's context."""
 
 
-class ScoringError(LLMError):
+class ScoringError(RequestError):
     """The endpoint cannot return the log-probs that were asked for."""
 
 
@@ -54,14 +62,18 @@ class TransientError(LLMError):
 
     Attributes:
         retry_after_s: What the endpoint asked to wait, in seconds; None if it said nothing.
+        is_overload: Whether the endpoint had too much to do (429, 503, 529).
     """
 
-    def __init__(self, message: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str = "", retry_after_s: float | None = None, is_overload: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.is_overload = is_overload
 
-    def __reduce__(self) -> tuple[type[TransientError], tuple[str, float | None]]:
-        return type(self), (str(self), self.retry_after_s)
+    def __reduce__(self) -> tuple[type[TransientError], tuple[str, float | None, bool]]:
+        return type(self), (str(self), self.retry_after_s, self.is_overload)
 
 
 class JournalError(DLNError):

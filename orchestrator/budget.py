@@ -58,8 +58,9 @@ def check_prices(run: RunConfig, models: Iterable[LLMConfig]) -> None:
     if run.budget.max_cost_usd is None:
         return
     for llm in models:
-        prices = (llm.price.prompt_usd_per_million, llm.price.completion_usd_per_million)
-        if llm.provider == "openai_compatible" and None in prices:
+        price = llm.known_price
+        prices = (price.prompt_usd_per_million, price.completion_usd_per_million)
+        if llm.provider not in ("local", "simulated") and None in prices:
             raise ConfigError(
                 f"budget.max_cost_usd={run.budget.max_cost_usd} cannot be kept because the price "
                 f"of {llm.model} is unknown; give llm.price.prompt_usd_per_million and "

@@ -191,8 +191,8 @@ def _priced(settings: TrialSettings, forward: Cost, backward: Cost) -> Estimate:
 
 
 def _price(cost: Cost, llm: LLMConfig) -> float | None:
-    per_prompt = llm.price.prompt_usd_per_million
-    per_completion = llm.price.completion_usd_per_million
+    per_prompt = llm.known_price.prompt_usd_per_million
+    per_completion = llm.known_price.completion_usd_per_million
     if cost.tokens == 0:
         return 0.0
     if per_prompt is None or per_completion is None:

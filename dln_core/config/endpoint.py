@@ -8,7 +8,10 @@ from typing import Any
 from dln_core.config.checks import require, require_choice, require_positive
 
 # The scoring ladder, best rung first.
-RUNGS = ("score", "echo", "label", "monte_carlo")
+RUNGS = ("score", "echo", "prompt_logprobs", "label", "monte_carlo")
+PROVIDERS = ("local", "openai_compatible", "azure", "anthropic", "simulated")
+APIS = ("auto", "completions", "chat", "responses", "messages")
+OMITTABLE = ("temperature", "seed", "stop", "max_tokens", "logprobs")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,16 +32,20 @@ class LLMConfig:
     """One language model and how it is reached.
 
     Attributes:
-        provider: ``local`` (served by the orchestrator), ``openai_compatible`` or ``simulated``.
+        provider: Who is spoken to and how: ``local`` (served by the orchestrator),
+            ``openai_compatible``, ``azure``, ``anthropic`` or ``simulated``.
         model: Name that the endpoint knows.
         revision: Which weights, where the name alone does not tell.
         base_url: Address with its ``/v1``; None for ``local`` and ``simulated``.
-        api: ``chat``, ``completions`` or ``auto`` (chat where there is a choice).
+        api: ``chat``, ``completions``, ``responses``, ``messages`` (Anthropic's), or ``auto``
+            (chat where there is a choice).
+        api_version: Sent to Azure with every request; None where the address does without.
         api_key_env: Environment variable that holds the key.
         timeout_s: Time allowed to one request.
         extra: Sent with every request as it is.
-        omit: Request parameters to leave out (temperature, seed, stop).
+        omit: Request parameters to leave out (temperature, seed, stop, max_tokens, logprobs).
         price: What tokens cost.
+        prices: What tokens cost by model, where ``price`` does not say it.
     """
 
     provider: str = "local"
@@ -46,15 +53,17 @@ class LLMConfig:
     revision: str | None = None
     base_url: str | None = None
     api: str = "auto"
+    api_version: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     timeout_s: float = 600.0
     extra: dict[str, Any] = field(default_factory=dict)
     omit: list[str] = field(default_factory=list)
     price: PriceConfig = field(default_factory=PriceConfig)
+    prices: dict[str, PriceConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_choice("llm.provider", self.provider, ("local", "openai_compatible", "simulated"))
-        require_choice("llm.api", self.api, ("auto", "completions", "chat"))
+        require_choice("llm.provider", self.provider, PROVIDERS)
+        require_choice("llm.api", self.api, APIS)
         require_positive("llm.timeout_s", self.timeout_s)
         require(
             "@" not in (self.base_url or ""),
@@ -62,9 +71,9 @@ class LLMConfig:
             f"put the key into the environment variable {self.api_key_env} instead",
         )
         for name in self.omit:
-            require_choice("llm.omit", name, ("temperature", "seed", "stop"))
+            require_choice("llm.omit", name, OMITTABLE)
         require(
-            self.provider != "openai_compatible" or bool(self.base_url),
+            self.provider in ("local", "simulated") or bool(self.base_url),
             "llm.base_url is missing; give the endpoint's address with its /v1, "
             "e.g. llm.base_url=http://localhost:8000/v1",
         )
@@ -73,6 +82,12 @@ class LLMConfig:
             f"llm.base_url={self.base_url} must begin with http:// or https://, "
             "e.g. llm.base_url=http://localhost:8000/v1",
         )
+
+    @property
+    def known_price(self) -> PriceConfig:
+        """The price that is set, else the table's for this model, else an unknown one."""
+        is_set = self.price != PriceConfig()
+        return self.price if is_set else self.prices.get(self.model, self.price)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,14 +114,14 @@ class LimitsConfig:
     Attributes:
         requests_per_minute: Requests started in any minute.
         tokens_per_minute: Prompt and completion tokens in any minute.
-        max_concurrency: Requests in flight.
+        max_concurrency: Texts in flight: one a generation, one a target of a scoring.
         max_attempts: Tries of one request before it fails for good.
     """
 
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     max_concurrency: int | None = 128
-    max_attempts: int = 8
+    max_attempts: int = 10
 
     def __post_init__(self) -> None:
         for name in ("requests_per_minute", "tokens_per_minute", "max_concurrency"):
@@ -122,10 +137,14 @@ class CacheConfig:
         mode: ``on`` reads and writes the shared store, ``read_only`` only reads it, ``refresh``
             only writes it, ``off`` does neither.  A sweep's own store is always on.
         dir: Folder of the stores; None means the user's cache folder.
+        max_gb: Size above which the oldest answers of the shared store are dropped; None means no
+            bound.
     """
 
     mode: str = "on"
     dir: str | None = None
+    max_gb: float | None = 4.0
 
     def __post_init__(self) -> None:
         require_choice("cache.mode", self.mode, ("on", "read_only", "off", "refresh"))
+        require_positive("cache.max_gb", self.max_gb)

@@ -7,7 +7,7 @@ Engines and the small transports around them (cache, retry, limits) all implemen
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from dln_core.types import Message, Role, Usage
 
@@ -48,7 +48,20 @@ class ScoreRequest:
     role: Role = Role.score
 
 
+@dataclass(frozen=True, slots=True)
+class RequestList:
+    """Requests that go to the endpoint in one call.
+
+    Attributes:
+        requests: Either scorings, or greedy generations that differ in nothing but the messages.
+    """
+
+    requests: tuple[GenerateRequest, ...] | tuple[ScoreRequest, ...]
+
+
 Request = GenerateRequest | ScoreRequest
+Sendable = Request | RequestList
+Asked = TypeVar("Asked", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +94,36 @@ class Response:
     """The answer to a request: one choice for a generation, one a target for a scoring.
 
     Attributes:
-        choices: In the order of the request's targets.
+        choices: In the order of the request's targets; none for a list of requests.
         usage: Tokens of the call.
         paid: Whether this answer was sent for; False if it came from a store.
+        parts: The answers to a list of requests, in its order; their usages add up to ``usage``.
     """
 
     choices: tuple[Choice, ...]
     usage: Usage
     paid: bool = True
+    parts: tuple[Response, ...] = ()
 
 
-class LanguageModel(Protocol):
-    """Anything that answers requests: an engine, or a transport around one."""
+class Sender(Protocol[Asked]):
+    """Answers what it is asked; retries and limits go around one without looking inside."""
 
-    async def send(self, request: Request) -> Response:
+    async def send(self, request: Asked) -> Response:
         """Answer one request.
 
         Raises:
             LLMError: If the request failed for good.
         """
         ...
+
+
+class LanguageModel(Sender[Request], Protocol):
+    """Anything that answers requests: an engine, or a transport around one."""
+
+
+def num_sequences(request: Sendable) -> int:
+    """Texts that the endpoint's model has to read: what ``max_concurrency`` counts."""
+    if isinstance(request, RequestList):
+        return sum(num_sequences(one) for one in request.requests)
+    return len(request.targets) if isinstance(request, ScoreRequest) else 1

@@ -106,7 +106,7 @@ async def connect(
             engine, route = await _open_endpoint(config, rung, stack)
             engine = Retry(Limits(engine, limits, share), limits.max_attempts)
         cached = stores.around(engine, _identity(config, route))
-        yield Connection(Metered(cached, ledgers, config.price), route)
+        yield Connection(Metered(cached, ledgers, config.known_price), route)
 
 
 def _open_simulated(rung: str | None) -> tuple[LanguageModel, Route]:
