@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 
@@ -48,3 +48,19 @@ async def map_bounded(
 async def run_all(*functions: Callable[[], Awaitable[Result]]) -> list[Result]:
     """Run a few async functions side by side and return their results in order."""
     return await map_bounded(lambda function: function(), functions)
+
+
+class Shared(Generic[Result]):
+    """A value that several tasks need: the first of them computes it, the others wait."""
+
+    def __init__(self, compute: Callable[[], Awaitable[Result]]) -> None:
+        self._compute = compute
+        self._turn = anyio.Lock()
+        self._computed: list[Result] = []
+
+    async def get(self) -> Result:
+        """Return the value; if computing it fails, the next one who asks tries again."""
+        async with self._turn:
+            if not self._computed:
+                self._computed.append(await self._compute())
+            return self._computed[0]

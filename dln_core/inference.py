@@ -40,7 +40,7 @@ class Inference:
         labels: All answers that an example may offer; empty for free text.
         observed: Its forward passes with what each node should have written, ranked ones first.
         are_correct: Whether each prediction is right.
-        samples: Samples of every hidden node.
+        samples: Samples of every hidden node; none before the guide has run.
         num_ranked: How many of the examples rank candidates.
         num_draws: K, if log-weights are log p(y, h) - log q(h) of K draws from the guide in nats;
             else None.
@@ -67,7 +67,7 @@ class Inference:
         ]
 
     def evidence(self, slot: Slot, more: Sequence[Example]) -> Evidence:
-        """What proposals for a prompt learn from.
+        """What proposals for a prompt learn from; for an answering prompt it needs no samples.
 
         Args:
             slot: The place of the prompt.
@@ -79,7 +79,7 @@ class Inference:
         cases = tuple(self._case(node, row) for row in rows for node in nodes)
         shots = [Demonstration(case.body, case.target) for case in cases]
         answers = self.network.graph.answers
-        if not self.samples:
+        if not self.network.graph.hidden:
             shots += [
                 Demonstration(self.network.body(answers[0], example, {}), example.target)
                 for example in more
@@ -166,12 +166,34 @@ class Inference:
         return Case(body, output, target, seen.example.input)
 
 
-async def infer(
-    guide: Guide,
+def observe(
     network: Network,
     predictions: Sequence[Prediction],
     rng_key: tuple[int, int],
     num_seeds: int,
+) -> tuple[Observed, ...]:
+    """Compare forward passes with the right answers.
+
+    Args:
+        network: The current network.
+        predictions: Its forward passes.
+        rng_key: The trial's seed and the step.
+        num_seeds: Samples an example that stand in for log-probs.
+    """
+    answers = network.graph.answers
+    return tuple(
+        Observed(
+            example=prediction.example,
+            trace=prediction.trace,
+            targets=dict.fromkeys(answers, prediction.example.target),
+            seeds=sampling_seeds(generator(*rng_key, Choice.rollout, row), num_seeds),
+        )
+        for row, prediction in enumerate(predictions)
+    )
+
+
+async def infer(
+    guide: Guide, network: Network, observed: Sequence[Observed], rng_key: tuple[int, int]
 ) -> tuple[tuple[Observed, ...], dict[int, HiddenSamples]]:
     """Sample the texts of every hidden node, from the answer backwards.
 
@@ -180,31 +202,21 @@ async def infer(
     Args:
         guide: Samples and weighs.
         network: The current network.
-        predictions: Its forward passes.
+        observed: Its forward passes with the right answers.
         rng_key: The trial's seed and the step.
-        num_seeds: Samples an example that stand in for log-probs.
 
     Source: Sordani et al. 2023, appendix E.
     """
-    answers, num_nodes = network.graph.answers, len(network.graph.nodes)
-    observed = [
-        Observed(
-            example=prediction.example,
-            trace=prediction.trace,
-            targets=dict.fromkeys(answers, prediction.example.target),
-            seeds=sampling_seeds(generator(*rng_key, Choice.rollout, row), num_seeds),
-        )
-        for row, prediction in enumerate(predictions)
-    ]
+    num_nodes, seen_so_far = len(network.graph.nodes), tuple(observed)
     samples: dict[int, HiddenSamples] = {}
     for node in reversed(network.graph.hidden):
         rngs = [
             generator(*rng_key, Choice.hidden, row * num_nodes + node)
-            for row in range(len(observed))
+            for row in range(len(seen_so_far))
         ]
-        samples[node] = await guide.sample(network, node, observed, rngs)
-        observed = [
+        samples[node] = await guide.sample(network, node, seen_so_far, rngs)
+        seen_so_far = tuple(
             replace(seen, targets={**seen.targets, node: samples[node].best(row)})
-            for row, seen in enumerate(observed)
-        ]
-    return tuple(observed), dict(sorted(samples.items()))
+            for row, seen in enumerate(seen_so_far)
+        )
+    return seen_so_far, dict(sorted(samples.items()))

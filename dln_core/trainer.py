@@ -12,12 +12,12 @@ from functools import cached_property, partial
 
 from dln_core.batches import Batch, draw_batch
 from dln_core.calibration import calibrated
-from dln_core.concurrency import run_all
+from dln_core.concurrency import Shared, run_all
 from dln_core.config import ScoringConfig, TrainerConfig
 from dln_core.evaluation import accuracy, evaluate
 from dln_core.graph import Slot
 from dln_core.guide import Guide
-from dln_core.inference import Inference, infer
+from dln_core.inference import Inference, infer, observe
 from dln_core.llm.base import LanguageModel
 from dln_core.measuring import LogprobMeasure, Measure
 from dln_core.montecarlo import MonteCarloMeasure, MonteCarloWeigher, Rollouts
@@ -92,12 +92,18 @@ class Trainer:
         return draw_batch(state, self.task.splits.train, self.config, self.seed)
 
     async def step(self, state: TrainerState, batch: Batch) -> tuple[TrainerState, StepInfo]:
-        """Make one training step; validate when it is due."""
+        """Make one training step; validate when it is due.
+
+        The prompts are updated side by side.  Each update waits only for what it needs: proposals
+        for an answering prompt for the forward pass alone, all else for the hidden samples too.
+        """
         step, network = state.step + 1, state.network
-        inference = await self._infer(network, batch, step)
+        forward = await self._forward(network, batch, step)
+        guided = Shared(partial(self._guided, forward, step))
         updates = await run_all(
-            *(partial(self._update, state, slot, inference, batch) for slot in network.slots)
+            *(partial(self._update, state, slot, forward, guided, batch) for slot in network.slots)
         )
+        inference = await guided.get()
         for update in updates:
             if update.prompt != network.prompt(update.slot):
                 network = network.with_prompt(update.slot, update.prompt)
@@ -145,24 +151,29 @@ class Trainer:
             guard=self.guard,
         )
 
-    async def _infer(self, network: Network, batch: Batch, step: int) -> Inference:
+    async def _forward(self, network: Network, batch: Batch, step: int) -> Inference:
+        """Run the network on a batch; nothing is known of its hidden texts yet."""
         examples = (*batch.ranked, *batch.cases)
         predictions = await evaluate(
             network, self.forward_model, self.task, examples, role=Role.forward
         )
         num_seeds = 0 if self.has_logprobs else self.scoring.num_samples
-        observed, samples = await infer(
-            self._guide, network, predictions, (self.seed, step), num_seeds
-        )
         return Inference(
             network=network,
             labels=self.task.labels,
-            observed=observed,
+            observed=observe(network, predictions, (self.seed, step), num_seeds),
             are_correct=tuple(prediction.is_correct for prediction in predictions),
-            samples=samples,
+            samples={},
             num_ranked=len(batch.ranked),
             num_draws=self.config.num_hidden if self._draws_are_weighted else None,
         )
+
+    async def _guided(self, forward: Inference, step: int) -> Inference:
+        """Add samples of the hidden texts."""
+        observed, samples = await infer(
+            self._guide, forward.network, forward.observed, (self.seed, step)
+        )
+        return replace(forward, observed=observed, samples=samples)
 
     @property
     def _draws_are_weighted(self) -> bool:
@@ -179,7 +190,12 @@ class Trainer:
         )
 
     async def _update(
-        self, state: TrainerState, slot: Slot, inference: Inference, batch: Batch
+        self,
+        state: TrainerState,
+        slot: Slot,
+        forward: Inference,
+        guided: Shared[Inference],
+        batch: Batch,
     ) -> Update:
         """Propose and rank prompts for one slot; one that is not trained ranks its own alone."""
         step, network = state.step + 1, state.network
@@ -191,14 +207,17 @@ class Trainer:
             remembered = (entry.network.prompt(slot) for entry in state.memory)
             distinct = dict.fromkeys(prompt for prompt in remembered if prompt != current)
             candidates += [Candidate(prompt, "memory") for prompt in distinct]
+            answers = network.nodes_of(slot)[0] in network.graph.answers
+            known = forward if answers else await guided.get()
             proposed = await self._proposal.propose(
                 layer.output_name,
                 [candidate.prompt for candidate in candidates],
-                inference.evidence(slot, batch.rest),
+                known.evidence(slot, batch.rest),
                 self.config.num_prompts,
                 generator(self.seed, step, Choice.proposal, network.slots.index(slot)),
             )
             candidates += proposed.candidates
+        inference = await guided.get()
         ranking = await self._ranker(step, slot, inference).rank(
             candidates, inference.readings(slot)
         )

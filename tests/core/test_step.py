@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import anyio
 import numpy as np
 import pytest
 
@@ -294,3 +295,40 @@ async def test_three_layers_never_exceed_the_evidence():
         assert parts == pytest.approx(info.metrics["train/elbo"])
     assert all(bound <= evidence + 1e-9 for bound in bounds)
     assert bounds[-1] > bounds[0]
+
+
+class Waiting:
+    """Holds one kind of request back until another kind has arrived, in the order of `waits`."""
+
+    def __init__(self, waits):
+        self.inner = SimulatedModel(Scripted())
+        self.waits = waits
+        self.arrived = {kind: anyio.Event() for pair in waits for kind in pair}
+
+    async def send(self, request):
+        text = "\n".join(message.text for message in request.messages)
+        layer = "first" if "think" in text or "ponder" in text else "second"
+        kind = f"{request.role} {layer}"
+        if kind in self.arrived:
+            self.arrived[kind].set()
+        for held, awaited in self.waits:
+            if kind == held:
+                with anyio.fail_after(20):
+                    await self.arrived[awaited].wait()
+        return await self.inner.send(request)
+
+
+@pytest.mark.parametrize(
+    ("held", "awaited"),
+    [
+        ("posterior first", "proposal second"),
+        ("score second", "proposal first"),
+        ("proposal first", "score second"),
+    ],
+)
+async def test_what_does_not_depend_on_each_other_is_in_flight_at_once(held, awaited):
+    plain = await stepped(Scripted())
+    overlapped = await one_step(
+        trainer(Waiting([(held, awaited)]), num_iterations=4), NETWORK, BATCH
+    )
+    assert overlapped == plain
