@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dln_core.concurrency import map_bounded
+from dln_core.concurrency import map_surviving, parted
+from dln_core.errors import RequestError
 from dln_core.llm.base import LanguageModel
 from dln_core.network import Network
 from dln_core.reading import shows
@@ -51,8 +52,10 @@ async def calibrated(
     model: LanguageModel,
     inputs: Sequence[Example],
     role: Role,
-) -> Network:
+) -> tuple[Network, list[RequestError]]:
     """Return the network with its label prior divided out of what it predicts.
+
+    Inputs that the endpoint refuses are left out; the refusals are returned too.
 
     Args:
         network: A network that answers with labels; any other is returned as it is.
@@ -60,15 +63,22 @@ async def calibrated(
         inputs: Training examples, of which at most ``MAX_INPUTS`` are run, none that a prompt shows
             with its answer if there are others.
         role: What the calls are counted as.
+
+    Raises:
+        RequestError: The first refusal, if no input is left.
+        LLMError: If a request failed for any other reason.
     """
     bare = replace(network, label_bias={})
 
-    async def one(example: Example) -> Array | None:
-        return (await bare.run(model, example, role=role)).answer.label_logprobs
+    async def one(example: Example) -> tuple[Sequence[str], Array | None]:
+        trace = await bare.run(model, example, role=role)
+        return example.labels, trace.answer.label_logprobs
 
     shown = [d for prompt in network.prompts() for d in prompt.demonstrations]
     fresh = [e for e in inputs if not any(shows(d, network.input_field(e)) for d in shown)]
     run = [example for example in (fresh or inputs)[:MAX_INPUTS] if example.labels]
-    found = await map_bounded(one, run)
-    rows = [(e.labels, row) for e, row in zip(run, found, strict=True) if row is not None]
-    return replace(bare, label_bias=label_bias(rows)) if rows else bare
+    known, refusals = parted(await map_surviving(one, run))
+    if refusals and not known:
+        raise refusals[0]
+    rows = [(labels, log_probs) for labels, log_probs in known if log_probs is not None]
+    return replace(bare, label_bias=label_bias(rows)) if rows else bare, refusals

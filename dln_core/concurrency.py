@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 
 import anyio
 
+from dln_core.errors import RequestError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -22,9 +24,24 @@ async def map_bounded(
     """Apply an async function to every item, at most ``bound`` at a time.
 
     Results come in the order of the items, whatever the order of completion.  The first error
-    cancels the rest and is raised as it is.
+    cancels the rest and is raised as it is.  A refused request cancels nothing: once all others are
+    done, that of the first item is raised, so that whoever survives it has the same whatever the
+    order of completion.
     """
-    results: list[Result | None] = [None] * len(items)
+    known, refusals = parted(await map_surviving(function, items, bound=bound))
+    if refusals:
+        raise refusals[0]
+    return known
+
+
+async def map_surviving(
+    function: Callable[[Item], Awaitable[Result]],
+    items: Sequence[Item],
+    *,
+    bound: int = DEFAULT_BOUND,
+) -> list[Result | RequestError]:
+    """Like ``map_bounded``, but an item whose request is refused has that error as its result."""
+    results: list[Result | RequestError | None] = [None] * len(items)
     waiting = iter(enumerate(items))
     errors: list[Exception] = []
 
@@ -32,6 +49,8 @@ async def map_bounded(
         for index, item in waiting:
             try:
                 results[index] = await function(item)
+            except RequestError as error:
+                results[index] = error
             except Exception as error:
                 errors.append(error)
                 scope.cancel()
@@ -43,6 +62,14 @@ async def map_bounded(
     if errors:
         raise errors[0]
     return results  # type: ignore[return-value]
+
+
+def parted(
+    results: Sequence[Result | RequestError],
+) -> tuple[list[Result], list[RequestError]]:
+    """Part what ``map_surviving`` returns into results and refusals, each in order."""
+    known = [result for result in results if not isinstance(result, RequestError)]
+    return known, [result for result in results if isinstance(result, RequestError)]
 
 
 async def run_all(*functions: Callable[[], Awaitable[Result]]) -> list[Result]:

@@ -6,25 +6,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dln_core.concurrency import map_bounded
+from dln_core.concurrency import map_surviving, parted
+from dln_core.errors import RequestError
+from dln_core.failures import reason
 from dln_core.llm.base import LanguageModel
 from dln_core.network import Network
 from dln_core.tasks.task import Task
 from dln_core.trace import Trace
 from dln_core.types import Example, Role
+from dln_core.voting import Answer
+
+# What is left of a forward pass that failed.
+_NOTHING = Trace(texts=(), answer=Answer(""))
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """An example, what the network wrote on it, and whether that is right."""
+    """An example, what the network wrote on it, and whether that is right.
+
+    Attributes:
+        example: The example.
+        trace: What the network wrote; empty if it failed.
+        is_correct: Whether its answer is right.
+        failure: The refusal that its forward pass ended with, if it failed.
+    """
 
     example: Example
     trace: Trace
     is_correct: bool
+    failure: RequestError | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a reader of results needs, as plain JSON values."""
-        return {
+        values = {
             "id": self.example.id,
             "input": self.example.input,
             "target": self.example.target,
@@ -32,6 +46,8 @@ class Prediction:
             "hidden": list(self.trace.hidden),
             "correct": self.is_correct,
         }
+        # Only where there is one: most items have none.
+        return values if self.failure is None else values | {"failure": reason(self.failure)}
 
 
 async def evaluate(
@@ -44,21 +60,41 @@ async def evaluate(
 ) -> list[Prediction]:
     """Run the network on every example and judge each answer.
 
+    An example that the endpoint refuses has an empty, wrong prediction that names the reason.
+
     Args:
         network: What is evaluated.
         model: The language model of its layers.
         task: Judges the answers.
         examples: In the order of the predictions.
         role: What the calls are counted as.
+
+    Raises:
+        RequestError: The first refusal, if no example is left: then not the data is at fault.
+        LLMError: If a request failed for any other reason.
     """
 
     async def one(example: Example) -> Prediction:
         trace = await network.run(model, example, role=role)
         return Prediction(example, trace, task.judge(trace.prediction, example.target))
 
-    return await map_bounded(one, examples)
+    outcomes = await map_surviving(one, examples)
+    known, refusals = parted(outcomes)
+    if refusals and not known:
+        raise refusals[0]
+    return [
+        Prediction(example, _NOTHING, is_correct=False, failure=outcome)
+        if isinstance(outcome, RequestError)
+        else outcome
+        for example, outcome in zip(examples, outcomes, strict=True)
+    ]
 
 
 def accuracy(predictions: Sequence[Prediction]) -> float:
     """Share of right answers."""
     return sum(prediction.is_correct for prediction in predictions) / len(predictions)
+
+
+def failed(predictions: Sequence[Prediction]) -> list[RequestError]:
+    """Why examples failed, in their order."""
+    return [prediction.failure for prediction in predictions if prediction.failure is not None]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dln_core.concurrency import map_bounded
+from dln_core.concurrency import map_bounded, map_surviving, parted
 from dln_core.config import GuideConfig, PosteriorConfig
+from dln_core.errors import RequestError
 from dln_core.llm.base import GenerateRequest, LanguageModel
 from dln_core.network import Network
 from dln_core.randomness import sampling_seeds
@@ -47,6 +48,40 @@ class HiddenSamples:
         weights: Array = self.weights[row, : len(self.texts[row])]
         return weights
 
+    def of_rows(self, rows: Sequence[int]) -> HiddenSamples:
+        """The samples of some of the examples."""
+        return HiddenSamples(
+            texts=tuple(self.texts[row] for row in rows),
+            log_weights=self.log_weights[list(rows)],
+            weights=self.weights[list(rows)],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """What the guide made of a batch.
+
+    Attributes:
+        samples: Of the examples of which a text could be weighed.
+        rows: Positions of those examples in the batch.
+        failures: Draws and texts that the endpoint refused, in the order of the batch.
+        lost: Why each of the other examples has no text that could be weighed.
+    """
+
+    samples: HiddenSamples
+    rows: tuple[int, ...]
+    failures: tuple[RequestError, ...]
+    lost: tuple[RequestError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """The texts of one example that could be drawn and weighed, and what could not."""
+
+    texts: tuple[str, ...]
+    log_weights: Array
+    failures: tuple[RequestError, ...]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guide:
@@ -72,8 +107,10 @@ class Guide:
         index: int,
         batch: Sequence[Observed],
         rngs: Sequence[np.random.Generator],
-    ) -> HiddenSamples:
+    ) -> Sampled:
         """Sample and weigh the text of one hidden node for every example of a batch.
+
+        A draw that the endpoint refuses is left out, as is a text that it refuses to weigh.
 
         Args:
             network: The current network.
@@ -84,27 +121,57 @@ class Guide:
         num_drawn = self.num_hidden - (1 if self.mixture.include_forward else 0)
         seeds = [sampling_seeds(rng, num_drawn) for rng in rngs]
 
-        async def one(item: tuple[Observed, list[int]]) -> tuple[Drawn, Array]:
+        async def one(item: tuple[Observed, list[int]]) -> _Weighed:
             seen, own_seeds = item
-            drawn = await self._draw(network, index, seen, own_seeds)
-            return drawn, await self.weigher.log_weights(network, index, seen, drawn)
+            drawn, refusals = await self._draw(network, index, seen, own_seeds)
+            weighed = await self._weigh(network, index, seen, drawn)
+            return replace(weighed, failures=(*refusals, *weighed.failures))
 
         weighed = await map_bounded(one, list(zip(batch, seeds, strict=True)))
-        width = max(len(drawn.counts) for drawn, _ in weighed)
+        rows = tuple(row for row, one in enumerate(weighed) if one.texts)
+        return Sampled(
+            samples=self._samples([weighed[row] for row in rows]),
+            rows=rows,
+            failures=tuple(failure for one in weighed for failure in one.failures),
+            lost=tuple(one.failures[-1] for one in weighed if not one.texts),
+        )
+
+    def _samples(self, weighed: Sequence[_Weighed]) -> HiddenSamples:
+        width = max((len(one.texts) for one in weighed), default=1)
         log_weights = np.full((len(weighed), width), -np.inf)
-        for row, (_, values) in enumerate(weighed):
-            log_weights[row, : len(values)] = values
+        for row, one in enumerate(weighed):
+            log_weights[row, : len(one.texts)] = one.log_weights
         temperature, hard = self.posterior.temperature, self.posterior.hard
         return HiddenSamples(
-            texts=tuple(tuple(drawn.counts) for drawn, _ in weighed),
+            texts=tuple(one.texts for one in weighed),
             log_weights=log_weights,
             weights=sharpen(log_weights, temperature=temperature, hard=hard),
         )
 
+    async def _weigh(self, network: Network, index: int, seen: Observed, drawn: Drawn) -> _Weighed:
+        """Weigh the drawn texts of an example, each on its own if any of them is refused."""
+        texts = tuple(drawn.counts)
+        try:
+            return _Weighed(texts, await self.weigher.log_weights(network, index, seen, drawn), ())
+        except RequestError:
+            # Texts share requests: only alone does each show whether it is to blame.
+            pass
+
+        async def alone(text: str) -> tuple[str, float]:
+            single = replace(drawn, counts=Counter({text: drawn.counts[text]}))
+            return text, float((await self.weigher.log_weights(network, index, seen, single))[0])
+
+        known, refusals = parted(await map_surviving(alone, texts))
+        log_weights = np.array([value for _, value in known])
+        return _Weighed(tuple(text for text, _ in known), log_weights, tuple(refusals))
+
     async def _draw(
         self, network: Network, index: int, seen: Observed, seeds: Sequence[int]
-    ) -> Drawn:
-        """Draw K texts and count equal ones; the forward pass's own stands first if wanted."""
+    ) -> tuple[Drawn, list[RequestError]]:
+        """Draw K texts and count equal ones; the forward pass's own stands first if wanted.
+
+        Draws that are refused are returned as such.
+        """
         shares = self.mixture.shares()
         numbers = allocate(len(seeds), list(shares.values()))
         parts = [name for name, number in zip(shares, numbers, strict=True) for _ in range(number)]
@@ -122,9 +189,10 @@ class Guide:
             return (await self.model.send(request)).choices[0].text.strip()
 
         own = [seen.trace.texts[index]]
-        drawn = await map_bounded(draw, list(zip(parts, seeds, strict=True)))
+        drawn, refusals = parted(await map_surviving(draw, list(zip(parts, seeds, strict=True))))
         texts = [text for text in drawn if text]
-        return Drawn(Counter(own + texts if self.mixture.include_forward else texts or own), asked)
+        counts = Counter(own + texts if self.mixture.include_forward else texts or own)
+        return Drawn(counts, asked), refusals
 
 
 def requests(network: Network, index: int, seen: Observed) -> dict[str, tuple[Message, ...]]:

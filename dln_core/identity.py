@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from dln_core.config import LLMConfig, NetworkConfig, TrialSettings
+from dln_core.config import LLMConfig, NetworkConfig, TaskConfig, TrialSettings
 from dln_core.templates import templates_digest
 
 # Raised by hand whenever the same settings would give another result.
@@ -31,7 +31,7 @@ def trial_id(settings: TrialSettings, task_digest: str) -> str:
         "version": RESULT_VERSION,
         "data": task_digest,
         "templates": templates_digest(),
-        "task": asdict(settings.task),
+        "task": _task(settings.task),
         "network": _network(settings),
         "llm": _model(settings.llm),
         "scoring": asdict(settings.scoring),
@@ -55,11 +55,16 @@ def baseline_id(settings: TrialSettings, task_digest: str) -> str:
         "version": RESULT_VERSION,
         "data": task_digest,
         "templates": templates_digest(),
-        "task": asdict(settings.task),
+        "task": _task(settings.task),
         "llm": _model(settings.llm),
         "scoring": asdict(settings.scoring),
     }
     return _hash(content)
+
+
+def _task(config: TaskConfig) -> dict[str, Any]:
+    # The digest of the data stands for its files, its split and the judge.
+    return {"name": config.name, "instruction": config.instruction}
 
 
 def _network(settings: TrialSettings) -> dict[str, Any]:

@@ -7,13 +7,14 @@ hidden nodes; ``J`` joint configurations of their samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dln_core.evaluation import Prediction
+from dln_core.failures import Failures, merged
 from dln_core.graph import Slot
 from dln_core.guide import Guide, HiddenSamples
 from dln_core.network import Network
@@ -44,6 +45,7 @@ class Inference:
         num_ranked: How many of the examples rank candidates.
         num_draws: K, if log-weights are log p(y, h) - log q(h) of K draws from the guide in nats;
             else None.
+        failures: What was lost so far, examples that are no longer here among it.
     """
 
     network: Network
@@ -53,6 +55,17 @@ class Inference:
     samples: dict[int, HiddenSamples]
     num_ranked: int
     num_draws: int | None = None
+    failures: Failures = field(default_factory=dict)
+
+    def of_rows(self, rows: Sequence[int]) -> Inference:
+        """What is known of some of the examples, given in their order."""
+        return replace(
+            self,
+            observed=tuple(self.observed[row] for row in rows),
+            are_correct=tuple(self.are_correct[row] for row in rows),
+            samples={node: samples.of_rows(rows) for node, samples in self.samples.items()},
+            num_ranked=sum(row < self.num_ranked for row in rows),
+        )
 
     def readings(self, slot: Slot) -> list[Reading]:
         """What the nodes of a prompt read and should write, for every ranked example."""
@@ -192,31 +205,36 @@ def observe(
     )
 
 
-async def infer(
-    guide: Guide, network: Network, observed: Sequence[Observed], rng_key: tuple[int, int]
-) -> tuple[tuple[Observed, ...], dict[int, HiddenSamples]]:
-    """Sample the texts of every hidden node, from the answer backwards.
+async def infer(guide: Guide, forward: Inference, rng_key: tuple[int, int]) -> Inference:
+    """Add samples of the text of every hidden node, from the answer backwards.
 
-    The best text of one node is what the nodes before it have to arrive at.
+    The best text of one node is what the nodes before it have to arrive at.  An example without any
+    text that could be weighed is left out from there on.
 
     Args:
         guide: Samples and weighs.
-        network: The current network.
-        observed: Its forward passes with the right answers.
+        forward: The current network's forward passes with the right answers.
         rng_key: The trial's seed and the step.
 
     Source: Sordani et al. 2023, appendix E.
     """
-    num_nodes, seen_so_far = len(network.graph.nodes), tuple(observed)
-    samples: dict[int, HiddenSamples] = {}
+    network, known = forward.network, forward
+    num_nodes, places = len(network.graph.nodes), list(range(len(forward.observed)))
     for node in reversed(network.graph.hidden):
-        rngs = [
-            generator(*rng_key, Choice.hidden, row * num_nodes + node)
-            for row in range(len(seen_so_far))
-        ]
-        samples[node] = await guide.sample(network, node, seen_so_far, rngs)
-        seen_so_far = tuple(
-            replace(seen, targets={**seen.targets, node: samples[node].best(row)})
-            for row, seen in enumerate(seen_so_far)
+        rngs = [generator(*rng_key, Choice.hidden, place * num_nodes + node) for place in places]
+        sampled = await guide.sample(network, node, known.observed, rngs)
+        places = [places[row] for row in sampled.rows]
+        known = known.of_rows(sampled.rows)
+        known = replace(
+            known,
+            observed=tuple(
+                replace(seen, targets={**seen.targets, node: sampled.samples.best(row)})
+                for row, seen in enumerate(known.observed)
+            ),
+            samples={node: sampled.samples, **known.samples},
+            failures=merged(
+                known.failures,
+                {"train/failed": sampled.lost, "train/failed_samples": sampled.failures},
+            ),
         )
-    return seen_so_far, dict(sorted(samples.items()))
+    return known

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from dln_core.concurrency import map_bounded
+from dln_core.errors import RequestError
 from dln_core.layers import LanguageLayer
 from dln_core.network import Network
 from dln_core.reading import Part, Reading
@@ -61,18 +62,24 @@ class Measured:
         parts: One a node.
         logprob: Expected log-prob, summed over each text, in nats; NaN where there is none.
         avoided: Log-prob of the avoided text on the training scale, 0 without one.
+        failures: Samples that the endpoint refused on the way.
     """
 
     parts: tuple[PartScores, ...]
     logprob: float
     avoided: float = 0.0
+    failures: tuple[RequestError, ...] = ()
 
 
 class Measure(Protocol):
     """Measures the candidates for one prompt."""
 
     async def measure(self, prompt: Prompt, reading: Reading) -> Measured:
-        """Measure one candidate on one example."""
+        """Measure one candidate on one example.
+
+        Raises:
+            RequestError: If the endpoint refuses it.
+        """
         ...
 
 

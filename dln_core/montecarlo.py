@@ -9,12 +9,13 @@ answers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dln_core.concurrency import map_bounded
+from dln_core.concurrency import map_bounded, map_surviving, parted
+from dln_core.errors import RequestError
 from dln_core.graph import Slot
 from dln_core.layers import LanguageLayer
 from dln_core.llm.base import LanguageModel
@@ -29,6 +30,21 @@ from dln_core.voting import label_log_probs
 from dln_core.weighing import Drawn, Observed
 
 SAMPLE_TEMPERATURE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What samples say of the right answer.
+
+    Attributes:
+        log_prob: Log of its mean probability, in nats.
+        label_logprobs: Log-probs of all labels, where they are scored.
+        failures: Samples that the endpoint refused; each counts as one without the right answer.
+    """
+
+    log_prob: float
+    label_logprobs: Array | None = None
+    failures: tuple[RequestError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +66,8 @@ class Rollouts:
         given: Mapping[int, str],
         seeds: Sequence[int],
         role: Role,
-    ) -> float:
-        """Log of the mean probability (nats) of the right answer, over sampled hidden texts.
+    ) -> Estimate:
+        """Log of the mean probability of the right answer, over sampled hidden texts.
 
         Args:
             network: What is run.
@@ -59,6 +75,9 @@ class Rollouts:
             given: Texts of nodes that are not sampled.
             seeds: One a sample.
             role: What the calls are counted as.
+
+        Raises:
+            RequestError: The first refusal, if no sample is left.
         """
         free = [node for node in network.graph.hidden if node not in given]
         is_exact = bool(example.labels) and not free
@@ -73,19 +92,24 @@ class Rollouts:
                 return float(np.exp(trace.answer.label_logprobs[position]))
             return float(self.task.judge(trace.prediction, example.target))
 
-        probabilities = await map_bounded(one, seeds[:1] if is_exact else seeds)
+        probabilities, failures = await _sampled(one, seeds[:1] if is_exact else seeds)
         if example.labels:
-            return math.log(max(float(np.mean(probabilities)), np.finfo(float).tiny))
-        return self._smoothed(probabilities)
+            mean = max(float(np.mean(probabilities)), np.finfo(float).tiny)
+            return Estimate(math.log(mean), failures=failures)
+        return Estimate(self._smoothed(probabilities), failures=failures)
 
     async def answer(
         self, layer: LanguageLayer, body: str, example: Example, seeds: Sequence[int]
-    ) -> tuple[float, Array | None]:
-        """Log p(answer | body) in nats, and the log-probs of all labels where there are any."""
+    ) -> Estimate:
+        """Log p(answer | body), scored where there are labels.
+
+        Raises:
+            RequestError: The first refusal, if no sample is left.
+        """
         if example.labels:
             request = layer.scoring(body, example.labels, role=Role.score)
             labels = label_log_probs((await self.model.send(request)).choices)
-            return float(labels[example.labels.index(example.target)]), labels
+            return Estimate(float(labels[example.labels.index(example.target)]), labels)
 
         async def one(seed: int) -> float:
             request = layer.generation(
@@ -94,7 +118,8 @@ class Rollouts:
             text = (await self.model.send(request)).choices[0].text
             return float(self.task.judge(text, example.target))
 
-        return self._smoothed(await map_bounded(one, seeds)), None
+        rights, failures = await _sampled(one, seeds)
+        return Estimate(self._smoothed(rights), failures=failures)
 
     def _smoothed(self, rights: Sequence[float]) -> float:
         """Log of the frequency of right answers, with one pseudo-answer spread over the classes."""
@@ -116,9 +141,13 @@ class MonteCarloWeigher:
 
         async def one(text: str) -> float:
             given = network.complete(before | {index: text})
-            return await self.rollouts.log_likelihood(
+            estimate = await self.rollouts.log_likelihood(
                 network, seen.example, given, seen.seeds, Role.posterior
             )
+            # There are other texts to go on with.
+            if estimate.failures:
+                raise estimate.failures[0]
+            return estimate.log_prob
 
         return np.array(await map_bounded(one, list(drawn.counts)))
 
@@ -145,29 +174,49 @@ class MonteCarloMeasure:
         if nodes[0] not in self.network.graph.answers:
             network = self.network.with_prompt(self.slot, prompt)
             given = _given(network, seen, nodes)
-            value = await self.rollouts.log_likelihood(
+            estimate = await self.rollouts.log_likelihood(
                 network, seen.example, given, seen.seeds, Role.score
             )
-            whole = PartScores(log_probs=np.array([[value]]), weights=np.ones((1, 1)))
-            return Measured(parts=(whole,), logprob=math.nan)
+            log_probs = np.array([[estimate.log_prob]])
+            whole = PartScores(log_probs=log_probs, weights=np.ones((1, 1)))
+            return Measured(parts=(whole,), logprob=math.nan, failures=estimate.failures)
 
-        async def one(part: Part) -> PartScores:
+        async def one(part: Part) -> tuple[PartScores, list[RequestError]]:
             layer = self.network.writer(part.node).with_prompt(prompt)
             return await self._part(layer, part, seen)
 
-        return Measured(parts=tuple(await map_bounded(one, reading.parts)), logprob=math.nan)
+        measured = await map_bounded(one, reading.parts)
+        return Measured(
+            parts=tuple(scores for scores, _ in measured),
+            logprob=math.nan,
+            failures=tuple(failure for _, failures in measured for failure in failures),
+        )
 
-    async def _part(self, layer: LanguageLayer, part: Part, seen: Observed) -> PartScores:
-        async def one(body: str) -> tuple[float, Array | None]:
+    async def _part(
+        self, layer: LanguageLayer, part: Part, seen: Observed
+    ) -> tuple[PartScores, list[RequestError]]:
+        async def one(body: str) -> Estimate:
             return await self.rollouts.answer(layer, body, seen.example, seen.seeds)
 
-        scores = await map_bounded(one, part.bodies)
-        return PartScores(
-            log_probs=np.array([[value] for value, _ in scores]),
+        estimates = await map_bounded(one, part.bodies)
+        scores = PartScores(
+            log_probs=np.array([[estimate.log_prob] for estimate in estimates]),
             weights=part.weights,
             share=part.share,
-            labels=label_scores(seen.example, [labels for _, labels in scores]),
+            labels=label_scores(seen.example, [estimate.label_logprobs for estimate in estimates]),
         )
+        return scores, [failure for estimate in estimates for failure in estimate.failures]
+
+
+async def _sampled(
+    function: Callable[[int], Awaitable[float]], seeds: Sequence[int]
+) -> tuple[list[float], tuple[RequestError, ...]]:
+    """Probabilities of the right answer, 0 for a sample that is refused, and the refusals."""
+    outcomes = await map_surviving(function, seeds)
+    known, refusals = parted(outcomes)
+    if refusals and not known:
+        raise refusals[0]
+    return [0.0 if isinstance(o, RequestError) else o for o in outcomes], tuple(refusals)
 
 
 def _seed_of(node: int, seed: int) -> int:

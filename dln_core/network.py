@@ -12,10 +12,10 @@ import numpy as np
 from dln_core.concurrency import map_bounded
 from dln_core.graph import INPUT_NODE, Graph, Kind, Node, Slot, expand
 from dln_core.layers import LanguageLayer, Layer, ToolLayer, layer_from_dict
-from dln_core.llm.base import LanguageModel
+from dln_core.llm.base import LanguageModel, Request
 from dln_core.tools import load_tools, observe
 from dln_core.trace import Draw, Trace
-from dln_core.types import Example, Message, Prompt, Role
+from dln_core.types import Example, Prompt, Role
 from dln_core.vi.weights import log_softmax
 from dln_core.voting import Answer, join_answers, label_log_probs, most_frequent
 
@@ -224,16 +224,21 @@ class Network:
             if node.kind is Kind.language and self.writer(index).num_nearest is not None:
                 self.writer(index).messages("")
 
-    def render(self, example: Example) -> list[tuple[str, tuple[Message, ...]]]:
-        """Write the conversation of each language node, with stand-ins for hidden texts."""
+    def requests(self, example: Example, *, role: Role) -> list[tuple[str, Request]]:
+        """Write the request of each language node, with stand-ins for hidden texts."""
         nodes = self.graph.nodes
         stand_ins = {i: f"<what {self.layers[n.layer].name} gives>" for i, n in enumerate(nodes)}
-        rendered: list[tuple[str, tuple[Message, ...]]] = []
+        requests: list[tuple[str, Request]] = []
         for index, node in enumerate(nodes):
-            if node.kind is Kind.language:
-                body = self.body(index, example, stand_ins)
-                rendered.append((self.layers[node.layer].name, self.writer(index).messages(body)))
-        return rendered
+            if node.kind is not Kind.language:
+                continue
+            writer, body = self.writer(index), self.body(index, example, stand_ins)
+            if index in self.graph.answers and example.labels:
+                request: Request = writer.scoring(body, example.labels, role=role)
+            else:
+                request = writer.generation(body, role=role, seed=node.lane)
+            requests.append((self.layers[node.layer].name, request))
+        return requests
 
     def to_dict(self) -> dict[str, Any]:
         """Return the network as plain JSON values."""

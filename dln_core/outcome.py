@@ -23,7 +23,7 @@ class Evaluation:
         num_correct: Right answers.
         num_items: Items of the split.
         predictions: A row an item: ``id``, ``input``, ``target``, ``prediction``, ``hidden`` (the
-            texts between), ``correct``.
+            texts between), ``correct``, and ``failure`` where the endpoint refused the item.
     """
 
     accuracy: float

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dln_core.calibration import bias_of, label_bias
-from dln_core.concurrency import map_bounded
+from dln_core.concurrency import map_surviving
 from dln_core.config import RacingConfig
-from dln_core.errors import ContextLengthError
+from dln_core.errors import RequestError
 from dln_core.measuring import Measure, Measured, PartScores
 from dln_core.proposals.evidence import Candidate
 from dln_core.reading import Reading
@@ -38,10 +38,11 @@ class Ranking:
         objective: On the training scale; NaN for a candidate that was scored on no example.
         logprob: Expected log-prob, summed over each text, in nats; NaN where there is none.
         trust_region_kl: KL(current, candidate) over the labels, 0 without labels.
-        rewards: What was maximised; -inf for a candidate too long for the model's context.
+        rewards: What was maximised; -inf for a candidate that the endpoint refused on an example.
         num_seen: Examples that each candidate was scored on.
         num_examples: Examples that rank the candidates.
         selected: Index of the winner, which was scored on all of them.
+        failures: What the endpoint refused, in the order of candidates and examples.
     """
 
     objective: Array
@@ -51,6 +52,7 @@ class Ranking:
     num_seen: NDArray[np.intp]
     num_examples: int
     selected: int
+    failures: tuple[RequestError, ...]
 
     @property
     def num_spared(self) -> int:
@@ -66,6 +68,14 @@ class _Entry:
     measured: list[Measured]
     is_running: bool = True
     fits: bool = True
+
+    def enter(self, outcomes: Sequence[Measured | RequestError]) -> None:
+        """Enter one outcome an example; a refusal ends the race for this candidate."""
+        for outcome in outcomes:
+            if isinstance(outcome, RequestError):
+                self.is_running = self.fits = False
+                return
+            self.measured.append(outcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +100,9 @@ class Ranker:
     async def rank(self, candidates: Sequence[Candidate], readings: Sequence[Reading]) -> Ranking:
         """Score the candidates on the examples that none of them contains; select the best.
 
-        Where every example is contained in some candidate, the current prompt stays.
+        A candidate that the endpoint refuses on an example is out.  If it refuses the current
+        prompt, the example counts for none of them.  Where no example is left, the current prompt
+        stays.
         """
         contained: NDArray[np.bool_] = np.array(
             [[r.is_shown_in(c.prompt) for r in readings] for c in candidates]
@@ -99,34 +111,42 @@ class Ranker:
         entries = [_Entry(candidate.prompt, []) for candidate in candidates]
         first = self.racing.first_examples
         ends = rounds(len(used) if first is None else first, len(used)) if used else []
+        seen: list[Reading] = []
+        failures: list[RequestError] = []
         done = 0
         for end in ends:
-            await self._score(entries, used[done:end])
+            counted, refusals = await self._score(entries, used[done:end])
+            seen += counted
+            failures += refusals
             done = end
             if end < len(used):
-                self._drop(entries, used[:end])
-        return self._ranking(entries, used)
+                self._drop(entries, seen)
+        return self._ranking(entries, seen, failures)
 
-    async def _score(self, entries: Sequence[_Entry], readings: Sequence[Reading]) -> None:
-        running = [number for number, entry in enumerate(entries) if entry.is_running]
+    async def _score(
+        self, entries: Sequence[_Entry], readings: Sequence[Reading]
+    ) -> tuple[list[Reading], list[RequestError]]:
+        """Score what is in the race; return the examples that count, and what was refused."""
+        running = [entry for entry in entries if entry.is_running]
 
-        async def one(pair: tuple[int, Reading]) -> Measured | None:
-            try:
-                return await self.measure.measure(entries[pair[0]].prompt, pair[1])
-            except ContextLengthError:
-                # The current prompt was run before; a candidate may show too many examples.
-                if pair[0] == 0:
-                    raise
-                return None
+        async def one(pair: tuple[_Entry, Reading]) -> Measured:
+            return await self.measure.measure(pair[0].prompt, pair[1])
 
-        pairs = [(number, reading) for number in running for reading in readings]
-        measured = await map_bounded(one, pairs)
-        for position, number in enumerate(running):
-            row = measured[position * len(readings) : (position + 1) * len(readings)]
-            known = [one for one in row if one is not None]
-            entries[number].measured += known
-            if len(known) < len(row):
-                entries[number].is_running = entries[number].fits = False
+        pairs = [(entry, reading) for entry in running for reading in readings]
+        outcomes = await map_surviving(one, pairs)
+        rows = [
+            outcomes[start : start + len(readings)] for start in range(0, len(pairs), len(readings))
+        ]
+        # Candidates are compared with the current prompt: what it has no score on tells nothing.
+        counted = [number for number, one in enumerate(rows[0]) if isinstance(one, Measured)]
+        for entry, row in zip(running, rows, strict=True):
+            entry.enter([row[number] for number in counted])
+        refusals = [
+            failure
+            for outcome in outcomes
+            for failure in ((outcome,) if isinstance(outcome, RequestError) else outcome.failures)
+        ]
+        return [readings[number] for number in counted], refusals
 
     def _drop(self, entries: Sequence[_Entry], readings: Sequence[Reading]) -> None:
         """Let those that are clearly behind leave the race; the current prompt is the reference."""
@@ -181,7 +201,12 @@ class Ranker:
         bias = label_bias([(s.labels, line) for s in scores for line in s.log_probs])
         return [[_calibrated(part, bias) for part in one.parts] for one in measured]
 
-    def _ranking(self, entries: Sequence[_Entry], used: Sequence[Reading]) -> Ranking:
+    def _ranking(
+        self,
+        entries: Sequence[_Entry],
+        used: Sequence[Reading],
+        failures: Sequence[RequestError],
+    ) -> Ranking:
         current = entries[0]
         means = np.array([_mean(self._values(entry, current, used)) for entry in entries])
         fits = np.array([entry.fits for entry in entries])
@@ -196,6 +221,7 @@ class Ranker:
             num_seen=np.array([len(entry.measured) for entry in entries], dtype=np.intp),
             num_examples=len(used),
             selected=select(np.where(runs, means, -math.inf)),
+            failures=tuple(failures),
         )
 
 

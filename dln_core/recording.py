@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from dln_core.failures import Failures, counts, merged, reasons
 from dln_core.graph import Slot
 from dln_core.inference import Inference
 from dln_core.proposals.evidence import Candidate, Proposed
@@ -34,14 +35,36 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class StepInfo:
-    """Metrics by name, and every candidate with what it was worth."""
+    """Metrics by name, every candidate with what it was worth, and why something was lost.
+
+    ``failures`` holds the first reason under the name of the metric that counts what was lost.
+    """
 
     metrics: dict[str, float]
     candidates: list[dict[str, Any]]
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def add(self, failures: Failures) -> None:
+        """Count what was lost, and keep the first reason under each name."""
+        self.metrics.update(counts(failures))
+        self.failures.update(reasons(failures))
 
 
 def record(updates: Sequence[Update], inference: Inference) -> StepInfo:
-    """Describe a step: its bound, its objective, its hidden samples and its candidates."""
+    """Describe a step: its bound, its objective, its hidden samples and its candidates.
+
+    Raises:
+        RequestError: The first refusal, if none of the prompts could be ranked on any example
+            because of such: then not an example or a candidate is at fault.
+    """
+    failures = merged(
+        inference.failures,
+        {
+            "train/failed_proposals": [f for u in updates for f in u.proposed.failures],
+            "train/failed_scorings": [f for u in updates for f in u.ranking.failures],
+        },
+    )
+    _require_ranked(updates, inference, failures)
     ranked = inference.are_correct[: inference.num_ranked]
     metrics = {
         "train/accuracy": sum(ranked) / len(ranked),
@@ -61,7 +84,19 @@ def record(updates: Sequence[Update], inference: Inference) -> StepInfo:
             metrics["train/importance_weighted_bound"] = bound
     # Where no example was left to rank on, nothing was measured.
     known = {name: value for name, value in metrics.items() if not math.isnan(value)}
-    return StepInfo(known, _candidate_records(updates, inference))
+    info = StepInfo(known, _candidate_records(updates, inference))
+    info.add(failures)
+    return info
+
+
+def _require_ranked(updates: Sequence[Update], inference: Inference, failures: Failures) -> None:
+    if any(update.ranking.num_examples for update in updates):
+        return
+    lost = (
+        failures["train/failed"] if inference.num_ranked == 0 else failures["train/failed_scorings"]
+    )
+    if lost:
+        raise lost[0]
 
 
 def _of_layer(index: int, updates: Sequence[Update], inference: Inference) -> dict[str, float]:
@@ -117,7 +152,7 @@ def _candidate_records(updates: Sequence[Update], inference: Inference) -> list[
                 }
                 | candidate.prompt.to_dict()
                 | {
-                    # A candidate too long for the model's context has none.
+                    # A candidate that the endpoint refused has none.
                     "reward": _finite(reward),
                     "objective": _finite(float(ranking.objective[index])),
                     "trust_region_kl": float(ranking.trust_region_kl[index]),

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from dln_core.failures import Failures
 from dln_core.network import Network
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A network and its dev accuracy."""
+    """A network and its dev accuracy.
+
+    Attributes:
+        network: The network.
+        dev_accuracy: Share of right answers on the dev split.
+        failures: What was lost while it was validated; it is recorded at once and not kept.
+    """
 
     network: Network
     dev_accuracy: float
+    failures: Failures = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from dln_core.batches import Batch, draw_batch
 from dln_core.calibration import calibrated
 from dln_core.concurrency import Shared, run_all
 from dln_core.config import ScoringConfig, TrainerConfig
-from dln_core.evaluation import accuracy, evaluate
+from dln_core.evaluation import accuracy, evaluate, failed
+from dln_core.failures import Failures, merged
 from dln_core.graph import Slot
 from dln_core.guide import Guide
 from dln_core.inference import Inference, infer, observe
@@ -76,10 +77,11 @@ class Trainer:
 
     async def validate(self, network: Network) -> Remembered:
         """Accuracy on the dev split, of the calibrated network if it is to be calibrated."""
-        network = await self._calibrated(network)
+        network, failures = await self._calibrated(network)
         dev = self.task.splits.dev
         predictions = await evaluate(network, self.forward_model, self.task, dev, role=Role.dev)
-        return Remembered(network, accuracy(predictions))
+        failures = merged(failures, {"dev/failed": failed(predictions)})
+        return Remembered(network, accuracy(predictions), failures)
 
     def is_trained_out(self, state: TrainerState) -> bool:
         """Whether there is no step left, or dev accuracy has not improved for too long."""
@@ -99,7 +101,7 @@ class Trainer:
         """
         step, network = state.step + 1, state.network
         forward = await self._forward(network, batch, step)
-        guided = Shared(partial(self._guided, forward, step))
+        guided = Shared(partial(infer, self._guide, forward, (self.seed, step)))
         updates = await run_all(
             *(partial(self._update, state, slot, forward, guided, batch) for slot in network.slots)
         )
@@ -109,18 +111,22 @@ class Trainer:
                 network = network.with_prompt(update.slot, update.prompt)
         info = record(updates, inference)
         if not self._is_validated(step):
-            network = await self._calibrated(network)
+            network, failures = await self._calibrated(network)
+            info.add(failures)
         after = replace(state, step=step, network=network)
         if self._is_validated(step):
             validated = await self.validate(network)
             info.metrics["dev/accuracy"] = validated.dev_accuracy
+            info.add(validated.failures)
             after = self._remember(replace(after, network=validated.network), validated)
         return after, info
 
-    async def _calibrated(self, network: Network) -> Network:
+    async def _calibrated(self, network: Network) -> tuple[Network, Failures]:
         if not self.calibrates:
-            return network
-        return await calibrated(network, self.forward_model, self.task.splits.train, Role.dev)
+            return network, {}
+        train = self.task.splits.train
+        network, refusals = await calibrated(network, self.forward_model, train, Role.dev)
+        return network, {"train/failed_calibration": refusals}
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -152,11 +158,22 @@ class Trainer:
         )
 
     async def _forward(self, network: Network, batch: Batch, step: int) -> Inference:
-        """Run the network on a batch; nothing is known of its hidden texts yet."""
+        """Run the network on a batch; nothing is known of its hidden texts yet.
+
+        Examples that fail leave the batch.
+
+        Raises:
+            RequestError: The first refusal, if no ranked example is left.
+        """
         examples = (*batch.ranked, *batch.cases)
         predictions = await evaluate(
             network, self.forward_model, self.task, examples, role=Role.forward
         )
+        failures = failed(predictions)
+        num_ranked = len(batch.ranked) - len(failed(predictions[: len(batch.ranked)]))
+        if num_ranked == 0:
+            raise failures[0]
+        predictions = [one for one in predictions if one.failure is None]
         num_seeds = 0 if self.has_logprobs else self.scoring.num_samples
         return Inference(
             network=network,
@@ -164,16 +181,10 @@ class Trainer:
             observed=observe(network, predictions, (self.seed, step), num_seeds),
             are_correct=tuple(prediction.is_correct for prediction in predictions),
             samples={},
-            num_ranked=len(batch.ranked),
+            num_ranked=num_ranked,
             num_draws=self.config.num_hidden if self._draws_are_weighted else None,
+            failures={"train/failed": failures},
         )
-
-    async def _guided(self, forward: Inference, step: int) -> Inference:
-        """Add samples of the hidden texts."""
-        observed, samples = await infer(
-            self._guide, forward.network, forward.observed, (self.seed, step)
-        )
-        return replace(forward, observed=observed, samples=samples)
 
     @property
     def _draws_are_weighted(self) -> bool:

@@ -17,9 +17,11 @@ import anyio.to_thread
 from dln_core.building import initial_network
 from dln_core.checks import check_settings, effective_rung
 from dln_core.config import CacheConfig, LimitsConfig, TrialSettings
-from dln_core.evaluation import Prediction, accuracy, evaluate
+from dln_core.evaluation import Prediction, accuracy, evaluate, failed
 from dln_core.export import network_document
+from dln_core.failures import counts, reasons
 from dln_core.llm.base import LanguageModel
+from dln_core.llm.call_log import CallLog
 from dln_core.llm.connect import Connection, open_stores
 from dln_core.llm.ledger import Ledger
 from dln_core.llm.opening import model_name, open_model
@@ -43,6 +45,7 @@ class Services:
         cache: Sharing of answers across sweeps.
         store: Name of the sweep's own store of answers.
         share: Number of processes among which the limits are divided.
+        call_log: Takes down what is sent; None takes down nothing.
     """
 
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -50,6 +53,7 @@ class Services:
     cache: CacheConfig = field(default_factory=CacheConfig)
     store: str = "default"
     share: int = 1
+    call_log: CallLog | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ class Trial:
                 "share": services.share,
                 "stores": stores,
                 "ledgers": ledgers,
+                "call_log": services.call_log,
             }
             forward = backward = await stack.enter_async_context(
                 open_model(
@@ -207,15 +212,17 @@ class Trial:
 
     async def _start(self) -> tuple[TrainerState, dict[str, Any]]:
         state = await self._trainer.initial_state(initial_network(self._settings, self._task))
-        metrics = {"dev/accuracy": state.best.dev_accuracy}
+        metrics, failures = {"dev/accuracy": state.best.dev_accuracy}, state.best.failures
         # What the endpoint offers may exceed what the trial makes use of.
         route = asdict(self._forward.route)
         route |= {"rung": self._rung, "endpoint_rung": route["rung"]}
-        return state, {"kind": "start", "metrics": metrics, "candidates": []} | route
+        event = {"kind": "start", "metrics": metrics | counts(failures), "candidates": []}
+        return state, event | _said(reasons(failures)) | route
 
     async def _step(self, state: TrainerState) -> tuple[TrainerState, dict[str, Any]]:
         after, info = await self._trainer.step(state, self._trainer.draw_batch(state))
-        return after, {"kind": "step", "metrics": info.metrics, "candidates": info.candidates}
+        event = {"kind": "step", "metrics": info.metrics, "candidates": info.candidates}
+        return after, event | _said(info.failures)
 
     async def _test(self, state: TrainerState) -> tuple[TrainerState, dict[str, Any]]:
         """Look at the test split, once, with the network that is best on dev."""
@@ -226,15 +233,15 @@ class Trial:
             self._task.splits.test,
             role=Role.test,
         )
-        test = tested(predictions)
+        test, failures = tested(predictions), {"test/failed": failed(predictions)}
         return replace(state, network=state.best.network), {
             "kind": "finish",
-            "metrics": {"test/accuracy": test["accuracy"]},
+            "metrics": {"test/accuracy": test["accuracy"]} | counts(failures),
             "candidates": [],
             "best_network": self._document(state.best.network),
             "predictions": [prediction.to_dict() for prediction in predictions],
             "test": test,
-        }
+        } | _said(reasons(failures))
 
     def _is_trained_out(self, state: TrainerState) -> bool:
         trains = any(layer.trained for layer in state.network.layers)
@@ -242,6 +249,11 @@ class Trial:
 
     def _document(self, network: Network) -> dict[str, Any]:
         return network_document(network, self._settings.llm.model)
+
+
+def _said(reasons: dict[str, str]) -> dict[str, Any]:
+    """The part of an event that says why something was lost; most events have none."""
+    return {"failures": reasons} if reasons else {}
 
 
 def tested(predictions: Sequence[Prediction]) -> dict[str, Any]:

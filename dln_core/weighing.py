@@ -59,7 +59,13 @@ class Weigher(Protocol):
     async def log_weights(
         self, network: Network, index: int, seen: Observed, drawn: Drawn
     ) -> Array:
-        """Log-weights (nats, on the training scale) of the distinct texts of a hidden node."""
+        """Log-weights (nats, on the training scale) of the distinct texts of a hidden node.
+
+        That of a text does not depend on the others.
+
+        Raises:
+            RequestError: If the endpoint refuses any of them.
+        """
         ...
 
 

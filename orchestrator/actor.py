@@ -109,6 +109,10 @@ class TrialActor:
         """Return the live counters of the trial; empty before it is open."""
         return self._trial.progress() if self._trial else {}
 
+    async def calls(self) -> str:
+        """Return JSON of the calls logged since the last time: ``entries``, ``num_left_out``."""
+        return _taken(self._services)
+
     async def close(self) -> None:
         """Let ``hold`` leave the trial."""
         await self._orders.aclose()
@@ -119,21 +123,32 @@ class BaselineActor:
 
     Args:
         name: Readable name.
+        services: How its calls are carried out.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, services: Services) -> None:
         self._name = name
+        self._services = services
 
     def __repr__(self) -> str:
         return self._name
 
-    async def run(self, settings: TrialSettings, services: Services) -> list[dict[str, Any]]:
+    async def run(self, settings: TrialSettings) -> list[dict[str, Any]]:
         """Return a row a reference point, with its predictions.
 
         Raises:
             DLNError: If they cannot be computed.
         """
         try:
-            return await run_baselines(settings, services)
+            return await run_baselines(settings, self._services)
         except ExceptionGroup as group:
             raise first_of(group) from None
+
+    async def calls(self) -> str:
+        """Return JSON of the calls logged since the last time: ``entries``, ``num_left_out``."""
+        return _taken(self._services)
+
+
+def _taken(services: Services) -> str:
+    entries, num_left_out = services.call_log.take() if services.call_log else ([], 0)
+    return json.dumps({"entries": entries, "num_left_out": num_left_out}, allow_nan=False)

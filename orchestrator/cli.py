@@ -78,6 +78,10 @@ def _act(plan: Plan) -> int:
             from orchestrator.results import report
 
             return report(plan)
+        case "calls":
+            from orchestrator.calls import show_calls
+
+            return show_calls(plan)
         case "sync":
             from orchestrator.tracking import sync
 

@@ -10,7 +10,8 @@ from dln_core.errors import (
     ConfigError,
     DataError,
     LLMError,
-    ScoringError,
+    ParameterError,
+    RequestError,
     WeightsError,
 )
 from orchestrator.plan import PlannedTrial
@@ -19,7 +20,14 @@ MAX_RETRIES = 1
 FAILURES_TO_STOP = 3
 MAX_NAMES = 3
 
-_FINAL = (AuthenticationError, ConfigError, DataError, ScoringError, WeightsError)
+_FINAL = (
+    AuthenticationError,
+    ConfigError,
+    DataError,
+    ParameterError,
+    RequestError,
+    WeightsError,
+)
 
 
 def describe(error: Exception) -> str:

@@ -250,6 +250,10 @@ class Journal:
             path.parent.mkdir(exist_ok=True)
         write_atomic(path, to_json(rows) + "\n")
 
+    def baseline_calls(self, baseline_id: str) -> Path:
+        """Return the file of the calls that were logged for reference points."""
+        return self._baseline_path(baseline_id).with_suffix(".calls.jsonl")
+
     def _baseline_path(self, baseline_id: str) -> Path:
         return self.out_dir / "baselines" / f"{baseline_id}.json"
 

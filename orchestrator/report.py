@@ -28,14 +28,8 @@ def write_report(plan: Plan, results: SweepResults, compare_url: str | None) -> 
     Raises:
         JournalError: If the file system refuses.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
+    page = render_page(
+        "report.html.j2",
         sweep=plan.sweep,
         headings=HEADINGS,
         rows=result_cells(results),
@@ -46,6 +40,18 @@ def write_report(plan: Plan, results: SweepResults, compare_url: str | None) -> 
         compare_url=compare_url,
     )
     write_atomic(plan.out_dir / "report.html", page)
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Fill in a template of this folder; every text is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
 
 
 def _shown(value: Any) -> str:

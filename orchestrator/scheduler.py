@@ -11,9 +11,11 @@ import anyio.to_thread
 
 from dln_core.config import LLMConfig, TrialSettings
 from dln_core.errors import JournalError
+from dln_core.llm.call_log import CallLog
 from dln_core.trial import Services
 from orchestrator.actor import BaselineActor
 from orchestrator.budget import Budget, check_prices
+from orchestrator.call_files import collecting_calls
 from orchestrator.cluster import ActorLostError, Cluster, connect, remote_errors
 from orchestrator.comparison import baseline_of, gather
 from orchestrator.console import console, say
@@ -182,6 +184,7 @@ class _Run:
             cache=run.cache,
             store=self._journal.id,
             share=min(run.cluster.max_trials, len(jobs)),
+            call_log=self._call_log(),
         )
         with connect(run.cluster) as cluster:
             _say_dashboard(cluster)
@@ -203,6 +206,11 @@ class _Run:
                     tasks.start_soon(_poll, site, progress)
                     yield site
                     tasks.cancel_scope.cancel()
+
+    def _call_log(self) -> CallLog | None:
+        config = self._plan.run.call_log
+        key_names = {llm.api_key_env for llm in _models(self._plan)}
+        return CallLog(config, key_names) if config.share else None
 
     def _budget(self) -> Budget:
         summaries = [each.summary for each in self._journals.values()]
@@ -234,11 +242,13 @@ class _Run:
         self, job: BaselineJob, settings: TrialSettings, site: Site
     ) -> None:
         actor = site.cluster.start_actor(
-            BaselineActor, f"{job.name} · {job.baseline_id[:6]}", job.name
+            BaselineActor, f"{job.name} · {job.baseline_id[:6]}", job.name, site.services
         )
+        path = self._journal.baseline_calls(job.baseline_id)
         try:
-            with remote_errors():
-                rows = await actor.run.remote(settings, site.services)
+            async with collecting_calls(actor, site.services, path, {}):
+                with remote_errors():
+                    rows = await actor.run.remote(settings)
         finally:
             site.cluster.stop_actor(actor)
         await anyio.to_thread.run_sync(self._journal.write_baselines, job.baseline_id, rows)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dln_core.config import (
     CacheConfig,
+    CallLogConfig,
     LimitsConfig,
     TrialSettings,
     require,
@@ -24,7 +25,7 @@ STORE_ADDRESSES = (
     "mssql",
     "databricks",
 )
-ACTIONS = ("run", "plan", "report", "render", "sync")
+ACTIONS = ("run", "plan", "render", "report", "calls", "sync")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,6 +102,7 @@ class RunConfig(TrialSettings):
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    call_log: CallLogConfig = field(default_factory=CallLogConfig)
 
     def __post_init__(self) -> None:
         TrialSettings.__post_init__(self)

@@ -14,6 +14,7 @@ from dln_core.errors import JournalError
 from dln_core.trial import Services
 from orchestrator.actor import TrialActor
 from orchestrator.budget import Budget
+from orchestrator.call_files import CALLS_FILE, collecting_calls
 from orchestrator.cluster import ActorLostError, Cluster, remote_errors
 from orchestrator.failures import describe, may_retry
 from orchestrator.files import to_json
@@ -126,8 +127,11 @@ class TrialDriver:
 
     async def _pull(self, actor: Any) -> None:
         finish = self._site.budget.is_exhausted()
-        with remote_errors():
-            answer = await actor.advance.remote(to_json(self._journal.state), finish)
+        path = self._journal.folder / CALLS_FILE
+        stamp = {"epoch": self._journal.epoch, "step": self._journal.summary.steps}
+        async with collecting_calls(actor, self._site.services, path, stamp):
+            with remote_errors():
+                answer = await actor.advance.remote(to_json(self._journal.state), finish)
         values = json.loads(answer)
         await self._record(values["event"], values["state"])
         self._has_progressed = True

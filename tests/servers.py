@@ -1,33 +1,37 @@
-"""An OpenAI-compatible server over a simulated model, for tests: on loopback, on a free port.
+"""The simulated server in a test: on loopback, on a free port, watched, and spoiled on demand.
 
-What real endpoints do differently are switches: routes that are missing, echoes without
-log-probs, a required key, and faults that come before the good answer.
+What real endpoints do differently are switches: routes that are missing, log-probs that are none
+or make no sense, a required key, and faults that come before the good answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-import re
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from aiohttp import web
 
-from dln_core.llm.base import Choice, GenerateRequest, ScoreRequest
-from dln_core.llm.simulated import SimulatedModel, World
-from dln_core.types import Message, Usage
-from tests.faults import Fault, serve_fault
+from dln_core.llm.simulated import World
+from dln_core.llm.simulated.server import ServerConfig, SimulatedServer, listen
+from tests.faults import Fault
 
 ROUTES = frozenset({"models", "chat/completions", "completions", "score"})
-# What an echo says of the words of a context, and of a target that the world never gives.
-CONTEXT_LOGPROB = -1.5
-OUTSIDE_LOGPROB = -11.0
-LONGEST_TARGET_WORDS = 16
+ALL_ROUTES = ROUTES | {"tokenize", "responses", "messages"}
+KEY_HEADERS = ("Authorization", "api-key", "x-api-key")
 NEVER = 10**9
+
+# What spoiled log-probs look like; the first token of a text has none in any case.
+SPOILED: Mapping[str, Callable[[int], float | None]] = {
+    "null": lambda place: None,
+    "zero": lambda place: 0.0,
+    "constant": lambda place: -1.0,
+    "nonsense": lambda place: 3.5 - place,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +49,21 @@ class OpenAIServer:
     """The server's switches, and what it saw.
 
     Attributes:
-        world: What the served model believes.
+        served: The simulated server itself.
         routes: Routes that exist; the others answer 404.
-        echo: ``true`` log-probs, ``null``, ``zero``, or ``ignored`` (the continuation alone).
+        echo: ``true`` log-probs, one of ``SPOILED``, or ``ignored`` (the continuation alone).
         next_token: Log-probs of the chat's next tokens: ``true`` or ``null``.
+        prompt_logprobs: vLLM's log-probs: ``true`` or ``ignored``.
         required_key: Other keys are refused; None takes any.
-        faults: Served first, one a request.
         hold_until: No request is answered before so many were in flight at once.
     """
 
-    world: World
+    served: SimulatedServer
     routes: frozenset[str] = ROUTES
     echo: str = "true"
     next_token: str = "true"
+    prompt_logprobs: str = "ignored"
     required_key: str | None = None
-    faults: deque[Fault] = field(default_factory=deque)
     hold_until: int = 1
     base_url: str = ""
     seen: list[Seen] = field(default_factory=list)
@@ -68,6 +72,11 @@ class OpenAIServer:
     _full: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _connections: set[asyncio.BaseTransport] = field(default_factory=set)
+
+    @property
+    def faults(self) -> deque[Fault]:
+        """Served first, one a request."""
+        return self.served.faults.ordered
 
     @property
     def num_requests(self) -> int:
@@ -88,14 +97,21 @@ class OpenAIServer:
         """Serve these faults to the next requests."""
         self.faults.extend(faults)
 
+    def hold(self) -> None:
+        """Answer no request from now on."""
+        self.hold_until = NEVER
+        self._full.clear()
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition on what the server sees; looked at as requests come and go."""
         while not condition():
             await self._changed.wait()
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serve one request."""
-        path = request.path.removeprefix("/v1/")
+    async def watch(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Note a request, hold it as long as was wanted and let it be answered."""
+        path = request.path.removeprefix("/v1").removeprefix("/")
         body = await request.json() if request.can_read_body else None
         now = asyncio.get_running_loop().time()
         self.seen.append(Seen(path, dict(request.headers), body, now))
@@ -108,7 +124,13 @@ class OpenAIServer:
             if self.max_in_flight >= self.hold_until:
                 self._full.set()
             await self._full.wait()
-            return await self._serve(request, path, body)
+            given = [request.headers.get(name, "") for name in KEY_HEADERS]
+            if self.required_key is not None and self.required_key not in " ".join(given).split():
+                # As careless servers do, the refusal repeats the key.
+                return _error(401, f"Incorrect API key provided: {''.join(given)}")
+            if path not in self.routes:
+                return _error(404, f"there is no route {path}")
+            return self._spoil(path, body or {}, await handler(request))
         finally:
             self.in_flight -= 1
             self._tell()
@@ -117,130 +139,58 @@ class OpenAIServer:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _serve(self, request: web.Request, path: str, body: Any) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self.required_key is not None and given != self.required_key:
-            # As careless servers do, the refusal repeats the key.
-            return _error(401, f"Incorrect API key provided: {given}")
-        if self.faults:
-            return await serve_fault(request, self.faults.popleft())
-        if path not in self.routes:
-            return _error(404, f"there is no route {path}")
-        answers = {
-            "models": self._models,
-            "chat/completions": self._chat,
-            "completions": self._completions,
-            "score": self._score,
-        }
-        return web.json_response(await answers[path](body))
-
-    async def _models(self, body: Any) -> dict[str, Any]:
-        return {"object": "list", "data": [{"id": "simulated", "object": "model"}]}
-
-    async def _chat(self, body: Any) -> dict[str, Any]:
-        messages = tuple(Message(turn["role"], turn["content"]) for turn in body["messages"])
-        choice, usage = await self._generate(messages, body)
-        said = {"role": "assistant", "content": choice.text}
-        logprobs = None
-        if body.get("logprobs") and self.next_token == "true":
-            logprobs = {"content": [self._next_token(messages, int(body["top_logprobs"]))]}
-        entry = {"index": 0, "message": said, "logprobs": logprobs, "finish_reason": "stop"}
-        return {"choices": [entry], "usage": _usage(usage)}
-
-    async def _completions(self, body: Any) -> dict[str, Any]:
-        prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
-        entries, total = [], Usage()
-        for index, prompt in enumerate(prompts):
-            choice, usage = await self._generate((Message("user", prompt),), body)
-            entry = {"index": index, "text": f" {choice.text}", "finish_reason": "stop"}
-            if body.get("echo") and self.echo != "ignored":
-                logprobs = self._echo(prompt)
-                entry |= {"text": "".join(logprobs["tokens"]), "logprobs": logprobs}
-            entries.append(entry)
-            total += usage
+    def _spoil(
+        self, path: str, asked: dict[str, Any], response: web.StreamResponse
+    ) -> web.StreamResponse:
+        is_answer = isinstance(response, web.Response) and response.status == 200
+        if not is_answer or path not in ("completions", "chat/completions"):
+            return response
+        try:
+            body = orjson.loads(response.body)  # type: ignore[attr-defined]
+        except orjson.JSONDecodeError:
+            return response
         # The order of a list's answers is told by their index alone.
-        return {"choices": entries[::-1], "usage": _usage(total)}
-
-    async def _score(self, body: Any) -> dict[str, Any]:
-        if "messages" in body:
-            messages = tuple(Message(turn["role"], turn["content"]) for turn in body["messages"])
-        else:
-            messages = (Message("user", body["prompt"]),)
-        targets = tuple(target.strip() for target in body["targets"])
-        model = SimulatedModel(self.world)
-        response = await model.send(ScoreRequest(messages=messages, targets=targets))
-        scores = [{"token_logprobs": choice.token_logprobs} for choice in response.choices]
-        return {"scores": scores, "usage": _usage(response.usage)}
-
-    async def _generate(self, messages: tuple[Message, ...], body: Any) -> tuple[Choice, Usage]:
-        request = GenerateRequest(
-            messages=messages,
-            max_tokens=body.get("max_tokens", 16),
-            temperature=body.get("temperature", 1.0),
-            seed=body.get("seed", 0),
-        )
-        response = await SimulatedModel(self.world).send(request)
-        return response.choices[0], response.usage
-
-    def _next_token(self, messages: tuple[Message, ...], num_top: int) -> dict[str, Any]:
-        firsts: Counter[str] = Counter()
-        for text, probability in self._following(messages).items():
-            firsts[text.split()[0]] += probability  # type: ignore[assignment]
-        top = [
-            {"token": token, "logprob": math.log(probability)}
-            for token, probability in firsts.most_common(num_top)
-        ]
-        return {**top[0], "top_logprobs": top}
-
-    def _echo(self, prompt: str) -> dict[str, list[Any]]:
-        tokens = re.findall(r"\s*\S+|\s+", prompt)
-        values: list[float | None] = [None] + [CONTEXT_LOGPROB] * (len(tokens) - 1)
-        longest = min(LONGEST_TARGET_WORDS, len(tokens) - 1)
-        for length in range(longest, 0, -1):
-            context, target = "".join(tokens[:-length]), "".join(tokens[-length:]).strip()
-            probability = self._following((Message("user", context),)).get(target)
-            if probability is not None:
-                values[-length:] = [math.log(probability) / length] * length
-                break
-        else:
-            values[-longest:] = [OUTSIDE_LOGPROB] * longest
-        tokens.append(" surplus")
-        values.append(-0.25)
-        if self.echo == "null":
-            values = [None] * len(tokens)
-        if self.echo == "zero":
-            values = [0.0] * len(tokens)
-        offsets = [sum(map(len, tokens[:index])) for index in range(len(tokens))]
-        return {"tokens": tokens, "text_offset": offsets, "token_logprobs": values}
-
-    def _following(self, messages: tuple[Message, ...]) -> Mapping[str, float]:
-        return self.world.distribution(ScoreRequest(messages=messages, targets=("any",)))
+        body["choices"].reverse()
+        for choice in body["choices"]:
+            if path == "chat/completions" and self.next_token == "null":
+                choice["logprobs"] = None
+            if asked.get("echo") and self.echo == "ignored":
+                prompts = (
+                    asked["prompt"] if isinstance(asked["prompt"], list) else [asked["prompt"]]
+                )
+                choice["text"] = choice["text"].removeprefix(prompts[choice["index"]])
+                del choice["logprobs"]
+            elif asked.get("echo") and self.echo != "true":
+                values = choice["logprobs"]["token_logprobs"]
+                spoiled = SPOILED[self.echo]
+                choice["logprobs"]["token_logprobs"] = [spoiled(i) for i in range(len(values))]
+        if self.prompt_logprobs == "ignored":
+            body.pop("prompt_logprobs", None)
+        return web.json_response(body)
 
 
 @asynccontextmanager
 async def serve(
-    world: World, *, faults: Iterable[Fault] = (), **switches: Any
+    world: World,
+    *,
+    faults: Iterable[Fault] = (),
+    config: ServerConfig | None = None,
+    port: int = 0,
+    **switches: Any,
 ) -> AsyncIterator[OpenAIServer]:
     """Run a server until the block ends; ``base_url`` is its address with the ``/v1``."""
-    server = OpenAIServer(world=world, faults=deque(faults), **switches)
-    application = web.Application()
-    application.router.add_route("*", "/v1/{route:.*}", server.handle)
-    # A request whose sender has gone is dropped, as real servers do.
-    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    server = OpenAIServer(served=SimulatedServer(world, config), **switches)
+    server.fail_first(*faults)
+
+    @web.middleware
+    async def watch(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        return await server.watch(request, handler)
+
+    async with listen(server.served.build_app([watch]), port=port) as address:
+        server.base_url = address
         yield server
-    finally:
-        await runner.cleanup()
-
-
-def _usage(usage: Usage) -> dict[str, int]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-    }
 
 
 def _error(status: int, message: str) -> web.Response:

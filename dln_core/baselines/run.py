@@ -14,7 +14,8 @@ import anyio.to_thread
 from dln_core.building import build_network, random_shots
 from dln_core.calibration import calibrated
 from dln_core.config import LayerConfig, NetworkConfig, TrialSettings
-from dln_core.evaluation import evaluate
+from dln_core.evaluation import Prediction, accuracy, evaluate, failed
+from dln_core.failures import Failures, merged, reasons
 from dln_core.llm.base import LanguageModel
 from dln_core.llm.connect import Connection, connect, open_stores
 from dln_core.llm.ledger import Ledger
@@ -22,8 +23,10 @@ from dln_core.network import Network
 from dln_core.stats import wilson_interval
 from dln_core.tasks import load_task
 from dln_core.tasks.task import Task
+from dln_core.trace import Trace
 from dln_core.trial import Services
 from dln_core.types import Example, Role
+from dln_core.voting import Answer
 
 NUM_SHOTS = 8
 SHOTS_SEED = 0
@@ -51,6 +54,7 @@ async def run_baselines(settings: TrialSettings, services: Services) -> list[dic
             share=services.share,
             stores=stores,
             ledgers=[ledger],
+            call_log=services.call_log,
         ) as connection,
     ):
         rows = await _measure(task, connection)
@@ -67,8 +71,9 @@ async def _measure(task: Task, connection: Connection) -> list[dict[str, Any]]:
     initial = _one_layer(task, shots=())
     rows.append(await _tested("initial", initial, task, model))
     if task.is_classification:
-        unbiased = await calibrated(initial, model, task.splits.train, Role.test)
-        rows.append(await _tested("initial_calibrated", unbiased, task, model))
+        unbiased, refusals = await calibrated(initial, model, task.splits.train, Role.test)
+        lost = {"train/failed_calibration": refusals}
+        rows.append(await _tested("initial_calibrated", unbiased, task, model, lost))
     shots = random_shots(task, min(NUM_SHOTS, len(task.splits.train)), SHOTS_SEED)
     rows.append(await _tested("few_shot", _one_layer(task, shots), task, model))
     return rows
@@ -78,13 +83,17 @@ def _majority(task: Task) -> dict[str, Any]:
     counted = Counter(example.target for example in task.splits.train)
     # Of equally frequent answers the first by name, so that the choice is always the same.
     answer = min(counted, key=lambda target: (-counted[target], target))
-    answers = [(e, answer, task.judge(answer, e.target)) for e in task.splits.test]
-    return _row("majority", answers)
+    said = Trace(texts=(answer,), answer=Answer(answer))
+    predictions = [Prediction(e, said, task.judge(answer, e.target)) for e in task.splits.test]
+    return _row("majority", predictions)
 
 
-async def _tested(name: str, network: Network, task: Task, model: LanguageModel) -> dict[str, Any]:
+async def _tested(
+    name: str, network: Network, task: Task, model: LanguageModel, lost: Failures | None = None
+) -> dict[str, Any]:
     predictions = await evaluate(network, model, task, task.splits.test, role=Role.test)
-    return _row(name, [(p.example, p.trace.prediction, p.is_correct) for p in predictions])
+    why = reasons(merged(lost or {}, {"test/failed": failed(predictions)}))
+    return _row(name, predictions) | ({"failures": why} if why else {})
 
 
 def _one_layer(task: Task, shots: Sequence[Example]) -> Network:
@@ -92,18 +101,17 @@ def _one_layer(task: Task, shots: Sequence[Example]) -> Network:
     return build_network(config, task, shots)
 
 
-def _row(name: str, answers: Sequence[tuple[Example, str, bool]]) -> dict[str, Any]:
-    num_correct = sum(is_correct for _, _, is_correct in answers)
-    low, high = wilson_interval(num_correct, len(answers))
+def _row(name: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    num_correct = sum(prediction.is_correct for prediction in predictions)
+    low, high = wilson_interval(num_correct, len(predictions))
+    shown = ("id", "target", "prediction", "correct", "failure")
+    items = [prediction.to_dict() for prediction in predictions]
     return {
         "baseline": name,
-        "num_items": len(answers),
+        "num_items": len(predictions),
         "num_correct": num_correct,
-        "accuracy": num_correct / len(answers),
+        "accuracy": accuracy(predictions),
         "low": low,
         "high": high,
-        "predictions": [
-            {"id": e.id, "target": e.target, "prediction": answer, "correct": is_correct}
-            for e, answer, is_correct in answers
-        ],
+        "predictions": [{key: item[key] for key in shown if key in item} for item in items],
     }

@@ -8,6 +8,7 @@ from dln_core.config.checks import require, require_choice, require_positive
 from dln_core.config.data import DataConfig, TaskConfig
 from dln_core.config.endpoint import (
     CacheConfig,
+    CallLogConfig,
     LimitsConfig,
     LLMConfig,
     PriceConfig,
@@ -29,6 +30,7 @@ from dln_core.config.trial import TrialSettings
 __all__ = [
     "INPUT",
     "CacheConfig",
+    "CallLogConfig",
     "DataConfig",
     "GuideConfig",
     "LLMConfig",

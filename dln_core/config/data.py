@@ -3,16 +3,63 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from dln_core.config.checks import require_positive
+from dln_core.config.checks import require, require_choice, require_positive
+
+FORMATS = ("csv", "jsonl", "huggingface")
 
 
 @dataclass(slots=True, kw_only=True)
 class TaskConfig:
-    """Which task, and what the user changes of it; None keeps the task's own."""
+    """Which task, and what the user changes of it; None keeps the task's own.
+
+    A task of the user's own is read from files; it needs ``format``, ``path``, ``input`` and
+    ``label``.
+
+    Attributes:
+        name: A task of the catalogue, or any name for the user's own data.
+        instruction: The initial prompt.
+        split: For the paper's tasks ``paper`` or ``paper_code``; for the user's own data the field
+            that says train, dev or test.  None takes the task's own split, or makes one.
+        judge: How answers are compared: a kind of answer, ``exact``, ``set``, ``regex``,
+            ``f1:THRESHOLD`` or a function ``module:function``.
+        format: ``csv``, ``jsonl`` or ``huggingface``; None for a task of the catalogue.
+        path: File, or folder with a file for each split.
+        input: Field that holds what the network reads.
+        label: Field that holds the right answer.
+        labels: The answers to choose from; none at all means free text, None looks at the data.
+    """
 
     name: str = "triage"
     instruction: str | None = None
+    split: str | None = None
+    judge: str | None = None
+    format: str | None = None
+    path: str | None = None
+    input: str | None = None
+    label: str | None = None
+    labels: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        own = {"path": self.path, "input": self.input, "label": self.label}
+        if self.format is None:
+            given = [name for name, value in (own | {"labels": self.labels}).items() if value]
+            require(
+                not given,
+                f"task={self.name} brings its own data, so task.{given[0] if given else ''} says "
+                f"nothing; leave it out, or read your data with task={', '.join(FORMATS)}",
+            )
+            return
+        require_choice("task.format", self.format, FORMATS)
+        missing = [f"task.{name}" for name, value in own.items() if not value]
+        require(
+            not missing,
+            f"task={self.format} lacks {', '.join(missing)}; give the file and its fields, e.g. "
+            f"task={self.format} task.path=mine.{self.format} task.input=text task.label=answer",
+        )
+        # Workers may stand in another folder.
+        self.path = str(Path(self.path or "").expanduser().resolve())
 
 
 @dataclass(slots=True, kw_only=True)

@@ -39,11 +39,13 @@ class LLMConfig:
         base_url: Address with its ``/v1``; None for ``local`` and ``simulated``.
         api: ``chat``, ``completions``, ``responses``, ``messages`` (Anthropic's), or ``auto``
             (chat where there is a choice).
-        api_version: Sent to Azure with every request; None where the address does without.
+        api_version: Sent to Azure and Anthropic with every request; None takes Azure's address as
+            it is, and the version of Anthropic's protocol that we know.
         api_key_env: Environment variable that holds the key.
         timeout_s: Time allowed to one request.
         extra: Sent with every request as it is.
         omit: Request parameters to leave out (temperature, seed, stop, max_tokens, logprobs).
+            Without logprobs, rungs that need them are not tried.
         price: What tokens cost.
         prices: What tokens cost by model, where ``price`` does not say it.
     """
@@ -148,3 +150,20 @@ class CacheConfig:
     def __post_init__(self) -> None:
         require_choice("cache.mode", self.mode, ("on", "read_only", "off", "refresh"))
         require_positive("cache.max_gb", self.max_gb)
+
+
+@dataclass(slots=True, kw_only=True)
+class CallLogConfig:
+    """Which of the requests that are sent are written down for people to read.
+
+    Attributes:
+        share: Share of the requests, from 0 (none) to 1 (all); their content decides which.
+        max_chars: Characters kept of each text.
+    """
+
+    share: float = 0.0
+    max_chars: int = 8000
+
+    def __post_init__(self) -> None:
+        require(0 <= self.share <= 1, f"call_log.share={self.share} must be from 0 to 1")
+        require_positive("call_log.max_chars", self.max_chars)

@@ -6,7 +6,7 @@ Engines and the small transports around them (cache, retry, limits) all implemen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from dln_core.types import Message, Role, Usage
@@ -23,6 +23,8 @@ class GenerateRequest:
         seed: Seed of this one sample.
         stop: Strings that end the continuation; they are not part of it.
         role: What the call is counted as; the answer does not depend on it.
+        logprobs: Whether the choice is to have its tokens' log-probs, where the endpoint gives
+            them and scoring the text would read the same tokens.
     """
 
     messages: tuple[Message, ...]
@@ -31,6 +33,7 @@ class GenerateRequest:
     seed: int = 0
     stop: tuple[str, ...] = ()
     role: Role = Role.forward
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +101,22 @@ class Response:
         usage: Tokens of the call.
         paid: Whether this answer was sent for; False if it came from a store.
         parts: The answers to a list of requests, in its order; their usages add up to ``usage``.
+        sent: Tokens of what was sent for, where that is not the whole of ``usage``; None where it
+            is.
     """
 
     choices: tuple[Choice, ...]
     usage: Usage
     paid: bool = True
     parts: tuple[Response, ...] = ()
+    sent: Usage | None = None
+
+    @property
+    def paid_usage(self) -> Usage:
+        """Tokens that were sent for; none if the whole answer came from a store."""
+        if not self.paid:
+            return Usage()
+        return self.usage if self.sent is None else self.sent
 
 
 class Sender(Protocol[Asked]):
@@ -127,3 +140,8 @@ def num_sequences(request: Sendable) -> int:
     if isinstance(request, RequestList):
         return sum(num_sequences(one) for one in request.requests)
     return len(request.targets) if isinstance(request, ScoreRequest) else 1
+
+
+def without_role(request: Request) -> Request:
+    """The request as far as its answer depends on it: equal ones get equal answers."""
+    return replace(request, role=Role.forward)

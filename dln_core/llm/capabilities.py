@@ -1,18 +1,36 @@
 """Finding out how an endpoint can score texts: the scoring ladder.
 
 The probe knows nothing of the endpoint beforehand.  It asks for a greedy continuation and takes a
-rung for real only if the rung finds that continuation more probable than a senseless one.  The last
-rung, ``monte_carlo``, asks for texts alone: who scores by it estimates log-probs from samples.
+rung for real only if the rung finds that continuation more probable than a senseless one and agrees
+with the log-probs that the endpoint tells of what it writes.  The last rung, ``monte_carlo``,
+asks for texts alone: who scores by it estimates log-probs from samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from dln_core.config import LLMConfig
-from dln_core.errors import AuthenticationError, LLMError, ScoringError, UnreachableError
-from dln_core.llm.base import GenerateRequest, LanguageModel, ScoreRequest
+from dln_core.config.endpoint import RUNGS
+from dln_core.errors import (
+    AuthenticationError,
+    LLMError,
+    ParameterError,
+    ScoringError,
+    UnreachableError,
+)
+from dln_core.llm.adapters.providers import provider_of
+from dln_core.llm.base import (
+    Choice,
+    GenerateRequest,
+    LanguageModel,
+    RequestList,
+    ScoreRequest,
+    Sendable,
+    Sender,
+)
 from dln_core.types import Message
 
 SENSELESS = "Zqx vrrk"
@@ -21,6 +39,20 @@ PROBE = (
     Message("assistant", "Paris"),
     Message("user", "Which city is the capital of Japan?"),
 )
+OTHER = (*PROBE[:2], Message("user", "Which city is the capital of Italy?"))
+# Models that think first have said nothing after a few tokens.
+NUM_TOKENS = (4, 1024)
+# Nats a token: more than rounding and batching make, less than another text would.
+TOLERANCE = 0.5
+
+# The apis on which a rung works; the last rung works on all.
+_APIS = {
+    "score": ("chat", "completions"),
+    "echo": ("completions",),
+    "prompt_logprobs": ("chat",),
+    "label": ("chat",),
+}
+_NEED_LOGPROBS = ("echo", "prompt_logprobs", "label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +60,22 @@ class Route:
     """How an endpoint is used.
 
     Attributes:
-        api: ``chat`` or ``completions``.
+        api: ``completions``, ``chat``, ``responses`` or ``messages``.
         rung: How texts are scored; ``monte_carlo`` by samples alone, None not at all.
+        takes_lists: Whether several requests can go in one call.
         refused: What each better route met, in a sentence each.
     """
 
     api: str
     rung: str | None
+    takes_lists: bool = False
     # Why a route was found is no part of what it is.
     refused: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def gives_texts(self) -> bool:
         """Whether whole texts are scored."""
-        return self.rung in ("score", "echo")
+        return self.rung in ("score", "echo", "prompt_logprobs")
 
     @property
     def gives_labels(self) -> bool:
@@ -52,20 +86,22 @@ class Route:
 def candidate_routes(config: LLMConfig, rung: str) -> list[Route]:
     """The routes that the settings allow, best first.
 
-    Hidden texts must be scored in the form in which they were sampled, so an echo, which only the
-    completions route gives, goes with completions, and next-token labels go with chat.  Sampling
-    alone, which any endpoint can do, comes last.
+    Hidden texts must be scored in the form in which they were sampled, so every rung goes with the
+    api that samples for it.  Sampling alone, which any endpoint can do, comes last.
     """
-    chat_first = ["chat", "completions"] if config.api == "auto" else [config.api]
-    routes = [Route(api, "score") for api in chat_first]
-    routes.append(Route("completions", "echo"))
-    routes.append(Route("chat", "label"))
-    routes += [Route(api, "monte_carlo") for api in chat_first]
+    apis = _apis(config)
+    skipped = _NEED_LOGPROBS if "logprobs" in config.omit else ()
     return [
-        route
-        for route in routes
-        if config.api in ("auto", route.api) and rung in ("auto", route.rung)
+        Route(api, name)
+        for name in RUNGS
+        for api in apis
+        if rung in ("auto", name) and name not in skipped and api in _APIS.get(name, apis)
     ]
+
+
+def unscored_route(config: LLMConfig) -> Route:
+    """The route of a model that only writes texts."""
+    return Route(_apis(config)[0], None)
 
 
 async def probe(
@@ -74,7 +110,8 @@ async def probe(
     """Take the best route that really works.
 
     Args:
-        open_route: Makes the model that uses a route.
+        open_route: Makes the model that uses a route; one of the completions api also answers
+            lists of requests.
         config: The endpoint's settings.
         rung: ``auto``, or the one rung to try.
 
@@ -83,19 +120,23 @@ async def probe(
 
     Raises:
         AuthenticationError: If the endpoint refuses the key.
+        ParameterError: If it refuses a parameter that every request has.
         ScoringError: If no allowed rung works, with what each one met.
         UnreachableError: If the endpoint cannot be reached.
     """
+    continuations = _Continuations(open_route, config)
     met: list[str] = []
     for route in candidate_routes(config, rung):
         try:
-            await _check(open_route(route), route)
-        except (AuthenticationError, UnreachableError):
+            await _check(open_route(route), route, await continuations.of(route.api))
+        except AuthenticationError:
             raise
         except LLMError as error:
             met.append(f"{route.rung} over {route.api}: {error}")
         else:
-            return replace(route, refused=tuple(met))
+            takes_lists = route.api == "completions" and await _takes_lists(open_route(route))
+            return replace(route, takes_lists=takes_lists, refused=tuple(met))
+    continuations.raise_common_failure()
     remedy = (
         "check llm.base_url and llm.model"
         if rung in ("auto", "monte_carlo")
@@ -105,22 +146,106 @@ async def probe(
     raise ScoringError(
         f"{config.model}{place} cannot score texts (scoring.rung={rung}, "
         f"llm.api={config.api}); {remedy}. Tried "
-        + "; ".join(met or ["nothing: these two settings exclude each other"])
+        + "; ".join(met or ["nothing: these settings exclude each other"])
     )
 
 
-async def _check(model: LanguageModel, route: Route) -> None:
-    greedy = (await model.send(GenerateRequest(messages=PROBE, max_tokens=4))).choices[0].text
-    if not greedy:
+class _Continuations:
+    """The greedy continuations by api: each is asked for once, whatever becomes of it."""
+
+    def __init__(self, open_route: Callable[[Route], LanguageModel], config: LLMConfig) -> None:
+        self._open_route = open_route
+        self._has_logprobs = "logprobs" not in config.omit
+        self._known: dict[str, Choice | LLMError] = {}
+
+    async def of(self, api: str) -> Choice:
+        """Ask for the continuation, with its log-probs where they are told, unless it is known.
+
+        Raises:
+            LLMError: If it is empty or the request failed, now or before.
+        """
+        if api not in self._known:
+            try:
+                self._known[api] = await self._ask(self._open_route(Route(api, None)))
+            except LLMError as error:
+                self._known[api] = error
+        known = self._known[api]
+        if isinstance(known, LLMError):
+            raise known
+        return known
+
+    def raise_common_failure(self) -> None:
+        """Raise what kept every api from writing at all, if one sentence says it."""
+        failures = [known for known in self._known.values() if isinstance(known, LLMError)]
+        if len(failures) < len(self._known):
+            return
+        is_down = all(isinstance(failure, UnreachableError) for failure in failures)
+        for failure in failures:
+            if is_down or isinstance(failure, ParameterError):
+                raise failure
+
+    async def _ask(self, model: LanguageModel) -> Choice:
+        for num_tokens in NUM_TOKENS:
+            request = GenerateRequest(messages=PROBE, max_tokens=num_tokens)
+            choice = (await model.send(request)).choices[0]
+            if choice.text:
+                return await self._with_logprobs(model, request) or choice
         raise ScoringError("the greedy continuation was empty")
+
+    async def _with_logprobs(self, model: LanguageModel, request: GenerateRequest) -> Choice | None:
+        if not self._has_logprobs:
+            return None
+        try:
+            choice = (await model.send(replace(request, logprobs=True))).choices[0]
+        except AuthenticationError:
+            raise
+        except LLMError:
+            # What does not tell log-probs may still score texts.
+            return None
+        return choice if choice.text else None
+
+
+async def _check(model: LanguageModel, route: Route, greedy: Choice) -> None:
     if route.rung == "monte_carlo":
         return
-    request = ScoreRequest(messages=PROBE, targets=(greedy, SENSELESS))
+    request = ScoreRequest(messages=PROBE, targets=(greedy.text, SENSELESS))
     likely, unlikely = (await model.send(request)).choices
     if not likely.mean_logprob > unlikely.mean_logprob:
         raise ScoringError(
-            f"it finds its own continuation {greedy!r} ({likely.mean_logprob:.2f} nats a token) no "
-            f"more probable than {SENSELESS!r} ({unlikely.mean_logprob:.2f})"
+            f"it finds its own continuation {greedy.text!r} ({likely.mean_logprob:.2f} nats a "
+            f"token) no more probable than {SENSELESS!r} ({unlikely.mean_logprob:.2f})"
         )
-    if route.rung != "label" and likely.logprob == 0.0:
+    if route.rung == "label":
+        # It reads the very numbers that it would be compared with.
+        return
+    if likely.logprob == 0.0:
         raise ScoringError("its log-probs are all zero")
+    # Where sampling makes the greedy tokens certain, their log-probs say nothing.
+    if not greedy.token_logprobs or greedy.logprob == 0.0:
+        return
+    if abs(likely.logprob - greedy.logprob) > TOLERANCE * len(greedy.token_logprobs):
+        raise ScoringError(
+            f"it gives its own continuation {greedy.text!r} {likely.logprob:.2f} nats, but wrote "
+            f"it with {greedy.logprob:.2f}: these are the log-probs of another text"
+        )
+
+
+async def _takes_lists(model: LanguageModel) -> bool:
+    """Whether two different prompts in one call get what each gets alone."""
+    # Only endpoints are used by the completions api, and they answer lists.
+    lists = cast(Sender[Sendable], model)
+    pair = tuple(GenerateRequest(messages=m, max_tokens=NUM_TOKENS[0]) for m in (PROBE, OTHER))
+    try:
+        alone = [(await model.send(request)).choices for request in pair]
+        together = [part.choices for part in (await lists.send(RequestList(pair))).parts]
+    except AuthenticationError:
+        raise
+    except LLMError:
+        return False
+    return [[c.text for c in choices] for choices in together] == [
+        [c.text for c in choices] for choices in alone
+    ]
+
+
+def _apis(config: LLMConfig) -> tuple[str, ...]:
+    return provider_of(config).apis if config.api == "auto" else (config.api,)

@@ -1,4 +1,7 @@
-"""Opening a language model with its transports: meter > cache > retry > limit > engine."""
+"""Opening a language model with its transports.
+
+meter > cache > dedupe > lists (where the endpoint takes them) > retry > limits > endpoint
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,22 @@ import platformdirs
 
 from dln_core.config import CacheConfig, LimitsConfig, LLMConfig
 from dln_core.errors import ConfigError
-from dln_core.llm.base import LanguageModel
-from dln_core.llm.cache import AnswerStore, Cache
-from dln_core.llm.capabilities import Route, probe
+from dln_core.llm.base import LanguageModel, Sendable, Sender
+from dln_core.llm.cache import Cache
+from dln_core.llm.call_log import CallLog, logged
+from dln_core.llm.capabilities import Route, probe, unscored_route
+from dln_core.llm.dedupe import Dedupe
 from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.ledger import Ledger, Metered
-from dln_core.llm.limits import Limits
+from dln_core.llm.limits import Limits, LocalLimiter
+from dln_core.llm.lists import Lists
 from dln_core.llm.retry import Retry
 from dln_core.llm.simulated import InContextReader, SimulatedModel, WithoutScores
+from dln_core.llm.store import AnswerStore
 
 PROBE_ATTEMPTS = 3
+# Files of another format lie beside it, untouched.
+STORE_FORMAT = "v2"
 SIMULATED_ROUTE = Route("chat", "score")
 
 
@@ -48,21 +57,27 @@ class Stores:
     shared: AnswerStore | None
     mode: str
 
-    def around(self, inner: LanguageModel, identity: dict[str, Any]) -> Cache:
-        """Put the stores around a model."""
+    def around(
+        self, inner: LanguageModel, identity: dict[str, Any], rung: str | None = None
+    ) -> Cache:
+        """Put the stores around a model that scores by a rung."""
         read, write = [self.own], [self.own]
         if self.shared is not None:
             read += [self.shared] if self.mode in ("on", "read_only") else []
             write += [self.shared] if self.mode in ("on", "refresh") else []
-        return Cache(inner, identity, read=read, write=write)
+        return Cache(inner, identity, rung=rung, read=read, write=write)
 
 
 @asynccontextmanager
 async def open_stores(config: CacheConfig, name: str) -> AsyncIterator[Stores]:
-    """Open a sweep's own store of answers, and the shared one unless the cache is off."""
-    folder = cache_folder(config)
+    """Open a sweep's own store of answers, and the shared one unless the cache is off.
+
+    Only the shared one is bounded in size: a sweep goes on from its own.
+    """
+    folder = cache_folder(config) / STORE_FORMAT
     own = AnswerStore(folder / "sweeps" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.db")
-    shared = None if config.mode == "off" else AnswerStore(folder / "answers.db")
+    is_off = config.mode == "off"
+    shared = None if is_off else AnswerStore(folder / "answers.db", config.max_gb)
     try:
         yield Stores(own=own, shared=shared, mode=config.mode)
     finally:
@@ -85,6 +100,7 @@ async def connect(
     share: int,
     stores: Stores,
     ledgers: Sequence[Ledger],
+    call_log: CallLog | None = None,
 ) -> AsyncIterator[Connection]:
     """Open a language model.
 
@@ -92,21 +108,34 @@ async def connect(
         config: Which model, and where.
         rung: The setting ``scoring.rung``; None for a model that only writes texts.
         limits: What the endpoint allows.
-        share: Number of processes among which the limits are divided.
+        share: Number of processes among which the limits are divided; each has at least one text
+            in flight.
         stores: Stored answers.
         ledgers: Every answer is entered into each of them; the list may change meanwhile.
+        call_log: Every attempt at a request is entered into it.
 
     Raises:
         LLMError: If the endpoint cannot be reached or cannot score texts.
     """
     async with AsyncExitStack() as stack:
         if config.provider == "simulated":
-            engine, route = _open_simulated(rung)
+            simulated, route = _open_simulated(rung)
+            engine = logged(simulated, call_log, config.model)
         else:
-            engine, route = await _open_endpoint(config, rung, stack)
-            engine = Retry(Limits(engine, limits, share), limits.max_attempts)
-        cached = stores.around(engine, _identity(config, route))
+            endpoint, route = await _open_endpoint(config, rung, stack, call_log)
+            engine = around_endpoint(endpoint, route, limits, share)
+        cached = stores.around(engine, _identity(config, route), route.rung)
         yield Connection(Metered(cached, ledgers, config.known_price), route)
+
+
+def around_endpoint(
+    endpoint: Sender[Sendable], route: Route, limits: LimitsConfig, share: int
+) -> LanguageModel:
+    """Put the transports around an endpoint that share, try again and hold back its calls."""
+    tried = Retry(Limits(endpoint, LocalLimiter(limits, share)), limits.max_attempts)
+    if not route.takes_lists:
+        return Dedupe(tried)
+    return Dedupe(Lists(tried, of_scorings=route.rung == "echo"))
 
 
 def _open_simulated(rung: str | None) -> tuple[LanguageModel, Route]:
@@ -117,8 +146,8 @@ def _open_simulated(rung: str | None) -> tuple[LanguageModel, Route]:
 
 
 async def _open_endpoint(
-    config: LLMConfig, rung: str | None, stack: AsyncExitStack
-) -> tuple[LanguageModel, Route]:
+    config: LLMConfig, rung: str | None, stack: AsyncExitStack, call_log: CallLog | None
+) -> tuple[Sender[Sendable], Route]:
     if not config.base_url:
         raise ConfigError(
             f"llm.base_url is missing for {config.model}; start the local model with "
@@ -126,11 +155,11 @@ async def _open_endpoint(
         )
     session = await stack.enter_async_context(open_session(config))
 
-    def open_route(route: Route) -> LanguageModel:
-        return Endpoint(config, session, api=route.api, rung=route.rung)
+    def open_route(route: Route) -> Sender[Sendable]:
+        return logged(Endpoint(config, session, route), call_log, config.model)
 
     if rung is None:
-        route = Route("chat" if config.api == "auto" else config.api, None)
+        route = unscored_route(config)
         return open_route(route), route
     route = await probe(lambda r: Retry(open_route(r), PROBE_ATTEMPTS), config, rung)
     return open_route(route), route

@@ -26,10 +26,9 @@ class Counts:
         self.calls += 1
         self.prompt_tokens += response.usage.prompt_tokens
         self.completion_tokens += response.usage.completion_tokens
-        if response.paid:
-            self.paid_calls += 1
-            self.paid_prompt_tokens += response.usage.prompt_tokens
-            self.paid_completion_tokens += response.usage.completion_tokens
+        self.paid_calls += response.paid
+        self.paid_prompt_tokens += response.paid_usage.prompt_tokens
+        self.paid_completion_tokens += response.paid_usage.completion_tokens
 
 
 @dataclass(slots=True)
@@ -48,9 +47,10 @@ class Ledger:
         if price.prompt_usd_per_million is None or price.completion_usd_per_million is None:
             self.has_unknown_prices = True
             return
+        paid = response.paid_usage
         self.known_cost_usd += (
-            response.usage.prompt_tokens * price.prompt_usd_per_million
-            + response.usage.completion_tokens * price.completion_usd_per_million
+            paid.prompt_tokens * price.prompt_usd_per_million
+            + paid.completion_tokens * price.completion_usd_per_million
         ) / 1e6
 
     @property

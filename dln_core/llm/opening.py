@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from dln_core.config import LimitsConfig, LLMConfig, PriceConfig
 from dln_core.errors import ConfigError
 from dln_core.llm.base import LanguageModel
+from dln_core.llm.call_log import CallLog, logged
 from dln_core.llm.capabilities import Route, probe
 from dln_core.llm.connect import Connection, Stores, connect
 from dln_core.llm.ledger import Ledger, Metered
-from dln_core.llm.limits import Limits
+from dln_core.llm.limits import Limits, LocalLimiter
 from dln_core.llm.retry import Retry
 
 ModelSource = LLMConfig | LanguageModel
@@ -31,6 +32,7 @@ async def open_model(
     share: int,
     stores: Stores,
     ledgers: Sequence[Ledger],
+    call_log: CallLog | None = None,
 ) -> AsyncIterator[Connection]:
     """Open a language model as ``connect`` does; one that is given is retried, limited and counted.
 
@@ -43,7 +45,13 @@ async def open_model(
     """
     if isinstance(llm, LLMConfig):
         async with connect(
-            llm, rung=rung, limits=limits, share=share, stores=stores, ledgers=ledgers
+            llm,
+            rung=rung,
+            limits=limits,
+            share=share,
+            stores=stores,
+            ledgers=ledgers,
+            call_log=call_log,
         ) as connection:
             yield connection
         return
@@ -52,7 +60,8 @@ async def open_model(
             f"llm={llm!r:.80} is no language model; give an LLMConfig, e.g. "
             "LLMConfig(provider='simulated'), or an object with the method send"
         )
-    model = Retry(Limits(llm, limits, share), limits.max_attempts)
+    engine = logged(llm, call_log, model_name(llm))
+    model = Retry(Limits(engine, LocalLimiter(limits, share)), limits.max_attempts)
     yield Connection(Metered(model, ledgers, PriceConfig()), await _route(model, llm, rung))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dln_core.errors import RequestError
 from dln_core.types import Demonstration, Prompt
 
 
@@ -71,8 +73,10 @@ class Proposed:
         refused: Reason -> how many proposals were refused for it, in alphabetical order.
         num_shrunk: How often a request was sent again with fewer cases, because it was longer
             than the model's context.
+        failures: Requests that the endpoint refused, in the order of the proposals.
     """
 
     candidates: tuple[Candidate, ...]
     refused: dict[str, int]
     num_shrunk: int
+    failures: Sequence[RequestError] = ()

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dln_core.config import ProposalConfig
-from dln_core.errors import ContextLengthError
+from dln_core.errors import ContextLengthError, RequestError
 from dln_core.llm.base import GenerateRequest, LanguageModel
 from dln_core.proposals.evidence import Case, Evidence
 from dln_core.templates import load_template
@@ -102,11 +102,11 @@ class Written:
     """What came back for a draft.
 
     Attributes:
-        text: The cleaned text; None if the request never fitted into the context.
+        text: The cleaned text, or the refusal that came in its place.
         num_shrunk: How often it was sent again with fewer cases.
     """
 
-    text: str | None
+    text: str | RequestError
     num_shrunk: int
 
 
@@ -114,16 +114,16 @@ async def write(model: LanguageModel, draft: Draft) -> Written:
     """Let the model write a draft, with fewer cases shown if they do not fit.
 
     Raises:
-        LLMError: If the request failed for another reason than its length.
+        LLMError: If the request failed for another reason than what it says.
     """
     num_shrunk = 0
     while True:
         try:
             response = await model.send(draft.request())
-        except ContextLengthError:
-            fewer = draft.shrunk()
+        except RequestError as error:
+            fewer = draft.shrunk() if isinstance(error, ContextLengthError) else None
             if fewer is None:
-                return Written(None, num_shrunk)
+                return Written(error, num_shrunk)
             draft, num_shrunk = fewer, num_shrunk + 1
         else:
             return Written(draft.read(response.choices[0].text), num_shrunk)

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from dln_core.concurrency import map_bounded
+from dln_core.concurrency import map_bounded, parted
 from dln_core.config import ProposalConfig, ProposalMix
+from dln_core.errors import ContextLengthError, RequestError
 from dln_core.llm.base import LanguageModel
 from dln_core.proposals.demonstrations import Examples
 from dln_core.proposals.evidence import Candidate, Evidence, Proposed
@@ -58,8 +59,9 @@ class Proposal:
 
         A proposal that equals a parent or another candidate is refused as ``duplicate``, one that
         the guard speaks against for the guard's reason, one above ``max_instruction_chars`` as
-        ``too_long``, and one whose request does not fit into the model's context even without
-        cases as ``too_long_for_context``.
+        ``too_long``, one whose request does not fit into the model's context even without cases as
+        ``too_long_for_context``, and one whose request the endpoint refuses for another reason as
+        ``refused_by_endpoint``.
 
         Args:
             output_name: Field name of what the layer writes.
@@ -69,7 +71,7 @@ class Proposal:
             rng: All choices; the samples' seeds come from it too.
 
         Raises:
-            LLMError: If a request failed for another reason than its length.
+            LLMError: If a request failed for another reason than what it says.
         """
         material = Material(
             output_name=output_name, parents=tuple(parents), evidence=evidence, config=self.config
@@ -83,27 +85,35 @@ class Proposal:
         drafts = [draft for _, plan in plans for draft in plan.drafts]
         written = await map_bounded(functools.partial(write, self.model), drafts)
         arrived = iter(written)
-        texts = [[next(arrived).text for _ in plan.drafts] for _, plan in plans]
-        candidates, refused = self._sift(material, plans, texts)
-        num_shrunk = sum(answer.num_shrunk for answer in written)
-        return Proposed(candidates=candidates, refused=refused, num_shrunk=num_shrunk)
+        outcomes = [[next(arrived).text for _ in plan.drafts] for _, plan in plans]
+        candidates, refused = self._sift(material, plans, outcomes)
+        return Proposed(
+            candidates=candidates,
+            refused=refused,
+            num_shrunk=sum(answer.num_shrunk for answer in written),
+            failures=parted([answer.text for answer in written])[1],
+        )
 
     def _sift(
         self,
         material: Material,
         plans: Sequence[tuple[str, Plan]],
-        texts: Sequence[Sequence[str | None]],
+        outcomes: Sequence[Sequence[str | RequestError]],
     ) -> tuple[tuple[Candidate, ...], dict[str, int]]:
         """Part the plans, by what was written for them, into candidates and counted refusals."""
         taken, candidates = set(material.parents), []
         refused: Counter[str] = Counter()
-        for (kind, plan), answers in zip(plans, texts, strict=True):
-            fitting = [text for text in answers if text is not None]
-            reason = self._reason_against(plan, fitting, material.evidence)
+        for (kind, plan), answers in zip(plans, outcomes, strict=True):
+            texts, failures = parted(answers)
+            reason = (
+                _reason_of(failures[0])
+                if failures
+                else self._reason_against(plan, texts, material.evidence)
+            )
             if reason is not None:
                 refused[reason] += 1
                 continue
-            prompt = plan.prompt(fitting)
+            prompt = plan.prompt(texts)
             if prompt in taken:
                 refused["duplicate"] += 1
                 continue
@@ -115,8 +125,6 @@ class Proposal:
         """Tell why a plan comes to nothing: each text is checked, then what they make together."""
         if not plan.drafts:
             return None
-        if len(texts) < len(plan.drafts):
-            return "too_long_for_context"
         # A part need not name the labels; the whole must.
         for_parts = replace(evidence, labels=())
         for text in texts:
@@ -127,6 +135,11 @@ class Proposal:
         if len(instruction) > self.config.max_instruction_chars:
             return "too_long"
         return self.guard.reason_against(instruction, plan.compared_to, evidence)
+
+
+def _reason_of(failure: RequestError) -> str:
+    is_too_long = isinstance(failure, ContextLengthError)
+    return "too_long_for_context" if is_too_long else "refused_by_endpoint"
 
 
 def possible_shares(mix: ProposalMix, material: Material) -> dict[str, float]:

@@ -15,14 +15,16 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 from dln_core.config import DataConfig, TaskConfig
-from dln_core.errors import DataError, DLNError
+from dln_core.config.data import FORMATS
+from dln_core.config.reading import config_from
+from dln_core.errors import ConfigError, DataError, DLNError
 from dln_core.tasks.download import fetch
 from dln_core.tasks.registry import files_of, find_card, load_task, task_names
-from dln_core.tasks.sources import Source, data_folder, licence_of, sources
+from dln_core.tasks.sources import Source, data_folder, licence_of, origin_of, sources
 from dln_core.tasks.task import Task
 
 EXAMPLES_SHOWN = 3
-PIPED_WIDTH = 180
+PIPED_WIDTH = 240
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.command == "list":
             console.print(_overview(chosen.data_dir))
         elif chosen.command == "show":
-            _show(console, chosen.name, chosen.data_dir)
+            _show(console, _task_config(chosen.name, chosen.settings), chosen.data_dir)
         else:
             _fetch(console, chosen.names, data_folder(chosen.data_dir))
     except DLNError as error:
@@ -54,7 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("list", parents=[folder], help="all tasks, their sizes and licences")
     show = commands.add_parser("show", parents=[folder], help="a task and examples of it")
-    show.add_argument("name")
+    show.add_argument("name", help=f"a task, or {', '.join(FORMATS)} for data of your own")
+    show.add_argument(
+        "settings",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="as for a run, e.g. split=paper_code, or path=mine.csv input=text label=answer",
+    )
     download = commands.add_parser("fetch", parents=[folder], help="download the data of tasks")
     download.add_argument("names", nargs="+", metavar="NAME", help="a task, or all")
     return parser
@@ -63,18 +71,18 @@ def _parser() -> argparse.ArgumentParser:
 def _overview(folder: str | None) -> Table:
     table = Table(title="Tasks")
     table.add_column("name", no_wrap=True)
-    for heading in ("kind", "train / dev / test", "labels", "licence"):
+    for heading in ("kind", "train / dev / test", "labels", "licence", "source"):
         table.add_column(heading, overflow="fold")
     for name in task_names():
-        card = find_card(name)
-        licence = licence_of(files_of(name)) or "this project's"
+        card, files = find_card(name), files_of(name)
+        licence, source = licence_of(files) or "this project's", origin_of(files) or "generated"
         try:
             task = load_task(TaskConfig(name=name), DataConfig(dir=folder))
         except DataError:
             sizes, labels = "data absent or damaged", ", ".join(card.labels)
         else:
             sizes, labels = _sizes(task), _labels(task)
-        table.add_row(*map(escape, (name, card.kind, sizes, labels, licence)))
+        table.add_row(*map(escape, (name, card.kind, sizes, labels, licence, source)))
     return table
 
 
@@ -86,18 +94,32 @@ def _sizes(task: Task) -> str:
 
 def _labels(task: Task) -> str:
     if not task.labels:
-        return f"free ({task.answer_kind.value})"
+        return f"free ({task.judge_name})"
     if task.labels[0] == "(A)":
         return f"(A) to {task.labels[-1]}"
     return ", ".join(task.labels)
 
 
-def _show(console: Console, name: str, folder: str | None) -> None:
-    task = load_task(TaskConfig(name=name), DataConfig(dir=folder))
+def _task_config(name: str, settings: Sequence[str]) -> TaskConfig:
+    """The settings of a task as a run takes them, with or without ``task.`` before the key."""
+    values: dict[str, object] = {"name": name}
+    if name in FORMATS:
+        values["format"] = name
+    for setting in settings:
+        key, is_set, value = setting.removeprefix("task.").partition("=")
+        if not is_set:
+            raise ConfigError(f"{setting} is no setting; write KEY=VALUE, e.g. path=mine.csv")
+        values[key] = value.strip("[]").split(",") if key == "labels" else value
+    return config_from(TaskConfig, values)
+
+
+def _show(console: Console, config: TaskConfig, folder: str | None) -> None:
+    task = load_task(config, DataConfig(dir=folder))
     facts = {
         "kind": task.kind,
         "train / dev / test": _sizes(task),
         "labels": _labels(task),
+        "judge": task.judge_name,
         "licence": task.licence,
         "source": task.source,
         "notes": task.notes or "none",

@@ -25,7 +25,7 @@ _FILES = {
     "logical_deduction_seven_objects": "logical_deduction/seven_objects",
 }
 _HYPERBATON = re.compile(r'a " (?P<a>.*?) " b " (?P<b>.*?) " \?')
-_NAVIGATE = "If you follow these instructions, do you return to the starting point?"
+NAVIGATE = "If you follow these instructions, do you return to the starting point?"
 _LOGICAL_DEDUCTION = (
     "The following paragraphs each describe a set of seven objects arranged in a fixed order. "
     "The statements are logically consistent within each paragraph."
@@ -46,10 +46,20 @@ def read_items(card: Card, reader: DataReader, at_most: int) -> list[Example]:
         reader: Reads its file.
         at_most: How many to return of a longer file: the first in the task's fixed order.
     """
-    items = orjson.loads(reader.read(path_of(card.name)))["examples"]
-    convert = _CONVERTERS[card.name]
+    items = raw_items(card.name, reader)
     order = sorted(range(len(items)), key=lambda index: rank(card.name, items[index]["input"]))
-    return [convert(index, items[index]) for index in order[:at_most]]
+    return [as_bbh(card.name, index, items[index]) for index in order[:at_most]]
+
+
+def raw_items(name: str, reader: DataReader) -> list[dict[str, Any]]:
+    """Return the items of the BIG-bench task as its file has them."""
+    items: list[dict[str, Any]] = orjson.loads(reader.read(path_of(name)))["examples"]
+    return items
+
+
+def as_bbh(name: str, index: int, item: dict[str, Any]) -> Example:
+    """Word the item at a place of the file as BBH words it."""
+    return _CONVERTERS[name](index, item)
 
 
 def as_test_item(name: str, example: Example) -> Example:
@@ -118,7 +128,7 @@ def _hyperbaton(index: int, item: dict[str, Any]) -> Example:
 
 
 def _navigate(index: int, item: dict[str, Any]) -> Example:
-    question = f"{_NAVIGATE} {item['input']}"
+    question = f"{NAVIGATE} {item['input']}"
     return Example(
         id=f"bigbench-{index}",
         input=f"{question}\nOptions:\n- Yes\n- No",

@@ -37,6 +37,7 @@ _SIZES = {
     "disaster": _Sizes(400, 250),
     "airline": _Sizes(400, 250),
 }
+NAMES = tuple(_SIZES)
 # The public data names classes by number; the words were read off the items.
 _ORDERED_PROMPT_LABELS = {
     "mpqa": ("Negative", "Positive"),
@@ -45,6 +46,13 @@ _ORDERED_PROMPT_LABELS = {
 }
 _ORDERED_PROMPT_FILES = ("train", "dev_subsample", "test")
 _LEOPARD = ("disaster", "airline")
+
+
+def collection(name: str) -> str:
+    """Return the collection that a task's train and dev items come from."""
+    if name in _ORDERED_PROMPT_LABELS:
+        return "ordered-prompt"
+    return "leopard" if name in _LEOPARD else "big-bench"
 
 
 def files(name: str) -> tuple[str, ...]:
@@ -80,14 +88,14 @@ def _big_bench(card: Card, reader: DataReader) -> Splits:
     return Splits(train=train, dev=dev, test=tuple(in_fixed_order(card.name, test)))
 
 
-def _ordered_prompt(card: Card, reader: DataReader) -> Splits:
-    sizes = _SIZES[card.name]
+def ordered_prompt_items(card: Card, reader: DataReader) -> list[list[Example]]:
+    """Return the published train, dev and test files, each in its order."""
     words = _ORDERED_PROMPT_LABELS[card.name]
     parts = []
     for part, path in zip(_ORDERED_PROMPT_FILES, files(card.name), strict=True):
         rows = (orjson.loads(line) for line in reader.read(path).splitlines() if line)
         parts.append(
-            distinct(
+            [
                 Example(
                     id=f"{part}-{index}",
                     input=row["sentence"],
@@ -95,9 +103,28 @@ def _ordered_prompt(card: Card, reader: DataReader) -> Splits:
                     labels=card.labels,
                 )
                 for index, row in enumerate(rows)
-            )
+            ]
         )
-    train_pool, dev_pool, test_pool = parts
+    return parts
+
+
+def leopard_items(card: Card, reader: DataReader) -> list[Example]:
+    """Return the items of a Leopard file in its order."""
+    (path,) = files(card.name)
+    return [
+        Example(
+            id=f"leopard-{index}",
+            input=row["sentence1"],
+            target=row["label"].capitalize(),
+            labels=card.labels,
+        )
+        for index, row in enumerate(orjson.loads(reader.read(path)))
+    ]
+
+
+def _ordered_prompt(card: Card, reader: DataReader) -> Splits:
+    sizes = _SIZES[card.name]
+    train_pool, dev_pool, test_pool = map(distinct, ordered_prompt_items(card, reader))
     # The published dev set is a sample of the test file: test takes what dev leaves of it, and only
     # where that is too little does it take items back.
     fresh = in_fixed_order(card.name, without(test_pool, dev_pool))
@@ -109,15 +136,6 @@ def _ordered_prompt(card: Card, reader: DataReader) -> Splits:
 
 def _leopard(card: Card, reader: DataReader) -> Splits:
     sizes = _SIZES[card.name]
-    (path,) = files(card.name)
-    pool = distinct(
-        Example(
-            id=f"leopard-{index}",
-            input=row["sentence1"],
-            target=row["label"].capitalize(),
-            labels=card.labels,
-        )
-        for index, row in enumerate(orjson.loads(reader.read(path)))
-    )
+    pool = distinct(leopard_items(card, reader))
     test, dev, train, _ = carve(card.name, pool, (sizes.test, sizes.dev, sizes.train))
     return Splits(train=train, dev=dev, test=test)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from dln_core.config import require
 from dln_core.tasks.answers import AnswerKind
+from dln_core.tasks.judges.custom import Compare, OwnJudge, find_judge, judge_of
 from dln_core.tasks.splits import digest, normalized
 from dln_core.tasks.task import Task
 from dln_core.types import Example, Splits
@@ -22,6 +24,7 @@ def make_task(
     name: str = "own",
     max_answer_tokens: int = 32,
     answer_kind: AnswerKind | None = None,
+    judge: str | Compare | None = None,
 ) -> Task:
     """Make a task of pairs (input, answer).
 
@@ -33,10 +36,12 @@ def make_task(
         name: Name in results.
         max_answer_tokens: Tokens that suffice for an answer.
         answer_kind: How answers are compared; None compares labels, or else texts.
+        judge: Compares answers in its place: what ``task.judge`` may be, or a function of a
+            model's raw output and the right answer that returns True or False.
 
     Raises:
-        ConfigError: If a split is missing, an input stands in two splits, or an answer is not
-            among the labels.
+        ConfigError: If a split is missing, an input stands in two splits, an answer is not among
+            the labels, or there is no such judge.
     """
     require(
         set(pairs) == set(SPLITS),
@@ -52,22 +57,56 @@ def make_task(
         }
     )
     _check(name, splits)
-    kind = answer_kind or (AnswerKind.label if labels else AnswerKind.text)
+    # A kind of answer is the name of a judge.
+    task = task_of(name, instruction, splits, tuple(labels), judge or answer_kind)
+    return replace(task, max_answer_tokens=max_answer_tokens)
+
+
+def task_of(
+    name: str,
+    instruction: str,
+    splits: Splits,
+    labels: tuple[str, ...],
+    judge: str | Compare | None,
+) -> Task:
+    """Make a task of examples that have been checked.
+
+    Raises:
+        ConfigError: If there is no such judge.
+    """
+    kind, own_judge = judged_by(judge, labels)
     return Task(
         name=name,
         kind="own",
         instruction=instruction,
         input_name="Input",
         output_name="Label" if labels else "Answer",
-        labels=tuple(labels),
+        labels=labels,
         splits=splits,
-        digest=digest(splits, kind.value),
+        digest=digest(splits, kind.value if own_judge is None else own_judge.name),
         answer_kind=kind,
-        max_answer_tokens=max_answer_tokens,
+        own_judge=own_judge,
+        max_answer_tokens=32,
         licence="the user's",
         source="the user",
         notes="",
     )
+
+
+def judged_by(
+    judge: str | Compare | None, labels: Sequence[str]
+) -> tuple[AnswerKind, OwnJudge | None]:
+    """Return the kind of answer, and the judge, if any, that compares answers in its place.
+
+    Raises:
+        ConfigError: If there is no such judge.
+    """
+    kind = AnswerKind.label if labels else AnswerKind.text
+    if judge is None:
+        return kind, None
+    if not isinstance(judge, str):
+        return kind, judge_of(judge)
+    return (AnswerKind(judge), None) if judge in set(AnswerKind) else (kind, find_judge(judge))
 
 
 def _check(name: str, splits: Splits) -> None:

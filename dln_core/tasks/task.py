@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dln_core.tasks.answers import AnswerKind, judge
+from dln_core.tasks.judges.custom import OwnJudge
 from dln_core.types import Example, Splits
 
 
@@ -14,7 +15,7 @@ class Task:
 
     Attributes:
         name: Name on the command line.
-        kind: Family: ``bbh``, ``paper``, ``gsm8k`` or ``generated``.
+        kind: Family: ``bbh``, ``paper``, ``gsm8k``, ``generated`` or ``own``.
         instruction: The initial prompt.
         input_name: Name of the field that the input is shown in.
         output_name: Name of the field that the answer is written in.
@@ -27,6 +28,7 @@ class Task:
         source: Where the data comes from.
         notes: What a user should know of the data.
         answer_kind: How answers are read and compared.
+        own_judge: Compares answers in its place.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Task:
     source: str
     notes: str
     answer_kind: AnswerKind = AnswerKind.text
+    own_judge: OwnJudge | None = None
 
     def judge(self, prediction: str, target: str) -> bool:
         """Tell whether a model's raw output states the target.
@@ -50,7 +53,14 @@ class Task:
             prediction: The text that the answering layer wrote.
             target: The example's target.
         """
+        if self.own_judge is not None:
+            return self.own_judge(prediction, target)
         return judge(self.answer_kind, prediction, target, self.labels)
+
+    @property
+    def judge_name(self) -> str:
+        """What verdicts depend on: the own judge, else the kind of answer."""
+        return self.answer_kind.value if self.own_judge is None else self.own_judge.name
 
     def without_label_scores(self) -> Task:
         """The task for a model whose answers must be written: no example offers its labels."""

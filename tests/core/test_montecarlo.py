@@ -87,7 +87,9 @@ async def test_the_sampled_likelihood_approaches_the_enumerated_one():
     rollouts = Rollouts(model=SimulatedModel(Fair()), task=TASK)
     sampled = await rollouts.log_likelihood(network, example, {}, range(4000), Role.score)
     # Four standard errors of a mean of 4,000 values that differ by 0.4.
-    assert math.exp(sampled) == pytest.approx(right[example.target], abs=4 * 0.2 / 4000**0.5)
+    assert math.exp(sampled.log_prob) == pytest.approx(
+        right[example.target], abs=4 * 0.2 / 4000**0.5
+    )
 
 
 async def test_every_copy_of_a_layer_is_sampled_by_a_seed_of_its_own():
@@ -116,7 +118,7 @@ async def test_a_given_hidden_text_leaves_nothing_to_sample_where_labels_are_sco
     network, example = build_network(TWO_LAYERS, TASK), TASK.splits.train[0]
     rollouts = Rollouts(model=SimulatedModel(Fair()), task=TASK)
     exact = await rollouts.log_likelihood(network, example, {0: "heads"}, [1, 2, 3], Role.score)
-    assert exact == pytest.approx(math.log(0.8 if example.target == "Even" else 0.2))
+    assert exact.log_prob == pytest.approx(math.log(0.8 if example.target == "Even" else 0.2))
 
 
 async def test_frequencies_are_smoothed_so_that_no_answer_is_impossible():
@@ -127,12 +129,12 @@ async def test_frequencies_are_smoothed_so_that_no_answer_is_impossible():
     task = TASK.without_label_scores()
     rollouts = Rollouts(model=SimulatedModel(Never()), task=task)
     layer = build_network(NetworkConfig(), task).writer(0)
-    value, labels = await rollouts.answer(layer, "Item: x", task.splits.train[0], [1, 2, 3])
-    assert math.exp(value) == pytest.approx((0 + 1 / len(LABELS)) / (3 + 1))
-    assert labels is None
+    answered = await rollouts.answer(layer, "Item: x", task.splits.train[0], [1, 2, 3])
+    assert math.exp(answered.log_prob) == pytest.approx((0 + 1 / len(LABELS)) / (3 + 1))
+    assert answered.label_logprobs is None
     network = build_network(NetworkConfig(), task)
     run = await rollouts.log_likelihood(network, task.splits.train[0], {}, [1, 2, 3], Role.score)
-    assert run == pytest.approx(value)
+    assert run == answered
 
 
 async def test_equal_seeds_give_equal_trials():

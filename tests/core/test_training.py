@@ -23,7 +23,7 @@ from dln_core.config import (
 from dln_core.evaluation import accuracy, evaluate
 from dln_core.graph import Slot
 from dln_core.guide import Guide
-from dln_core.inference import infer, observe
+from dln_core.inference import Inference, infer, observe
 from dln_core.llm.simulated import SimulatedModel
 from dln_core.measuring import LogprobMeasure
 from dln_core.network import EMPTY_HIDDEN, Network
@@ -73,6 +73,18 @@ def guide_of(model, num_hidden, scale="per_token", mixture=None):
     weigher = LogprobWeigher(scorer=scorer, config=posterior, mixture=mixture)
     return Guide(
         model=model, weigher=weigher, mixture=mixture, posterior=posterior, num_hidden=num_hidden
+    )
+
+
+def ran(network, predictions):
+    """What is known after the forward passes."""
+    return Inference(
+        network=network,
+        labels=LABELS,
+        observed=observe(network, predictions, (13, 1), 0),
+        are_correct=tuple(prediction.is_correct for prediction in predictions),
+        samples={},
+        num_ranked=len(predictions),
     )
 
 
@@ -128,8 +140,8 @@ async def test_the_bound_never_exceeds_the_evidence_and_meets_it_at_the_full_pos
     predictions = await evaluate(network, model, TASK, examples, role=Role.forward)
     for num_hidden in (1, 2, 60):
         guide = guide_of(model, num_hidden=num_hidden, scale="sum")
-        _, hidden = await infer(guide, network, observe(network, predictions, (13, 1), 0), (13, 1))
-        samples = hidden[0]
+        inference = await infer(guide, ran(network, predictions), (13, 1))
+        samples = inference.samples[0]
         for row, example in enumerate(examples):
             prior = world.hidden(network.body(0, example, {}))
             evidence = math.log(sum(p * answer_probability(h, example) for h, p in prior.items()))
@@ -244,8 +256,8 @@ async def test_an_empty_hidden_text_is_never_sampled():
     predictions = await evaluate(network, model, TASK, TASK.splits.train[:4], role=Role.forward)
     assert {p.trace.texts[0] for p in predictions} == {EMPTY_HIDDEN}
     guide = guide_of(model, num_hidden=5, mixture=GuideConfig(include_forward=False))
-    _, hidden = await infer(guide, network, observe(network, predictions, (13, 1), 0), (13, 1))
-    assert all(all(texts) for texts in hidden[0].texts)
+    inference = await infer(guide, ran(network, predictions), (13, 1))
+    assert all(all(texts) for texts in inference.samples[0].texts)
 
 
 async def test_predictions_are_judged_and_the_target_is_never_read():

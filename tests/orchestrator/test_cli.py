@@ -17,6 +17,7 @@ import orchestrator
 from dln_core.errors import LLMError
 from orchestrator import cli
 from orchestrator.interrupts import treat_sigterm_as_interrupt
+from orchestrator.schema import ACTIONS
 
 REPOSITORY = Path(orchestrator.__file__).resolve().parent.parent
 HEAVY = "[name for name in ('ray', 'mlflow') if name in sys.modules]"
@@ -122,7 +123,8 @@ def test_help_names_groups_options_and_settings(capsys: pytest.CaptureFixture[st
     assert cli.main(["--help"]) == 0
     printed = capsys.readouterr().out
     networks = "network: cot, dln1, dln1_ensemble, dln2"
-    for text in ("+sweep=smoke", networks, "navigate", "num_iterations:"):
+    actions = [f"action={name}" for name in ACTIONS if name != "run"]
+    for text in ("+sweep=smoke", networks, "navigate", "num_iterations:", *actions):
         assert text in printed
 
 
@@ -138,14 +140,7 @@ def test_info_shows_where_settings_come_from(capsys: pytest.CaptureFixture[str])
     assert str(REPOSITORY / "conf") in capsys.readouterr().out
 
 
-def test_render_shows_the_request_of_each_layer(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["network=dln2", "action=render"]) == 0
-    printed = capsys.readouterr().out
-    assert printed.index("[layer thoughts]") < printed.index("[layer output]")
-    assert "<what thoughts gives>" in printed
-
-
-@pytest.mark.parametrize("action", ["report", "sync"])
+@pytest.mark.parametrize("action", ["report", "calls", "sync"])
 def test_what_was_never_run_can_neither_be_shown_nor_completed(
     action: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dln_core.config import TrainerConfig
+from dln_core.config.data import FORMATS
 from dln_core.tasks import task_names
 from dln_core.tools import load_tools, observe
 from orchestrator.compose import Composer
@@ -44,8 +45,10 @@ def compose_one(composer: Composer, *overrides: str) -> RunConfig:
 def test_every_option_composes(composer: Composer, position: int) -> None:
     chosen = {group: options[position % len(options)] for group, options in GROUPS.items()}
     overrides = [f"{group}={option}" for group, option in chosen.items()]
-    if chosen["llm"] == "openai_compatible":
+    if chosen["llm"] in ("openai_compatible", "azure"):
         overrides += ["llm.base_url=http://localhost/v1", "llm.model=any"]
+    if chosen["task"] in FORMATS:
+        overrides += ["task.path=mine", "task.input=text", "task.label=answer"]
     config = compose_one(composer, *overrides)
     assert config.network.name == chosen["network"]
     assert config.trainer.preset == chosen["trainer"]

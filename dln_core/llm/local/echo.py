@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from dln_core.llm.local.session import CompiledModel, Logits, Session, log_normalizer
+from dln_core.llm.local.model import Distribution
+from dln_core.llm.local.scheduler import Reading
 from dln_core.llm.local.tokens import Tokens
+
+TopTokens = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,37 +17,36 @@ class Echo:
 
     Attributes:
         logprobs: [T] nats; the first is NaN, as nothing stands before it.
-        best_tokens: [T] the most probable token at each place; the first is -1.
-        best_logprobs: [T] its log-prob in nats; the first is NaN.
+        top: [T] the most probable tokens at each place with their log-probs; the first is empty.
     """
 
     logprobs: tuple[float, ...]
-    best_tokens: tuple[int, ...]
-    best_logprobs: tuple[float, ...]
+    top: tuple[TopTokens, ...]
 
 
-class Echoer:
-    """Echoes texts on one session; used by one thread at a time."""
+@dataclass(slots=True, eq=False)
+class EchoTask:
+    """An echo under way.
 
-    def __init__(self, model: CompiledModel) -> None:
-        self._session = Session(model)
+    Attributes:
+        tokens: The text, at least one token.
+        num_top: How many of the most probable tokens are named at each place.
+    """
 
-    def echo(self, tokens: Tokens) -> Echo:
-        """Return what the model makes of a text of at least one token; nothing is shared."""
-        size = len(tokens)
-        logprobs, best_logprobs = np.full(size, np.nan), np.full(size, np.nan)
-        best_tokens = np.full(size, -1)
+    tokens: Tokens
+    num_top: int = 1
+    readings: list[Reading] = field(default_factory=list)
+    _logprobs: list[float] = field(default_factory=lambda: [float("nan")])
+    _top: list[TopTokens] = field(default_factory=lambda: [()])
 
-        def read(row: int, position: int, logits: Logits) -> None:
-            """Note the log-probs at the place after ``position``."""
-            total, best = log_normalizer(logits), int(logits.argmax())
-            logprobs[position + 1] = logits[tokens[position + 1]] - total
-            best_tokens[position + 1] = best
-            best_logprobs[position + 1] = logits[best] - total
+    def __post_init__(self) -> None:
+        if len(self.tokens) > 1:
+            self.readings.append(Reading(self.tokens[:-1], 0, self._read))
 
-        if size > 1:
-            self._session.begin([(None, 0)])
-            self._session.feed([tokens[:-1]], [0], [range(size - 1)], read)
-        return Echo(
-            tuple(logprobs.tolist()), tuple(best_tokens.tolist()), tuple(best_logprobs.tolist())
-        )
+    def result(self) -> Echo:
+        """Return the echo once the text was read."""
+        return Echo(tuple(self._logprobs), tuple(self._top))
+
+    def _read(self, position: int, expected: Distribution) -> None:
+        self._logprobs.append(expected.logprob(self.tokens[position + 1]))
+        self._top.append(expected.top(self.num_top))

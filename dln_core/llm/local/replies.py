@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dln_core.llm.local.echo import Echo
+from dln_core.llm.local.echo import TopTokens
 from dln_core.llm.local.generation import Generated
-from dln_core.llm.local.tokens import Tokenizer, Tokens
+from dln_core.llm.local.tokens import Tokenizer
 
 
 @dataclass(slots=True)
@@ -30,41 +30,42 @@ class TokenLogprobs:
     top_logprobs: list[dict[str, float] | None] = field(default_factory=list)
     text_offset: list[int] = field(default_factory=list)
 
-    def add_echo(self, tokens: Tokens, echo: Echo) -> None:
-        """Add the tokens of the prompt."""
-        self._add(tokens.tolist(), echo.logprobs, echo.best_tokens, echo.best_logprobs)
-
-    def add_generated(self, generated: Generated) -> None:
-        """Add the tokens of a continuation."""
-        best = (generated.best_tokens, generated.best_logprobs)
-        self._add(generated.tokens, generated.logprobs, *best)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the part as plain JSON values."""
-        return {
-            "tokens": self.tokens,
-            "token_logprobs": self.token_logprobs,
-            "top_logprobs": self.top_logprobs,
-            "text_offset": self.text_offset,
-        }
-
-    def _add(
-        self,
-        tokens: Sequence[int],
-        logprobs: Sequence[float],
-        best_tokens: Sequence[int],
-        best_logprobs: Sequence[float],
+    def add(
+        self, tokens: Sequence[int], logprobs: Sequence[float], top: Sequence[TopTokens]
     ) -> None:
-        for token, logprob, best, top in zip(
-            tokens, logprobs, best_tokens, best_logprobs, strict=True
-        ):
+        """Add tokens, of the prompt or of a continuation."""
+        for token, logprob, best in zip(tokens, logprobs, top, strict=True):
             # NaN marks the first token of a text: nothing stands before it.
             known = not math.isnan(logprob)
             self.text_offset.append(len(self.raw.decode("utf-8", errors="ignore")))
             self.raw += self.tokenizer.token_bytes(token)
             self.tokens.append(self.tokenizer.name(token))
             self.token_logprobs.append(logprob if known else None)
-            self.top_logprobs.append({self.tokenizer.name(best): top} if known else None)
+            named = {self.tokenizer.name(other): value for other, value in best}
+            self.top_logprobs.append(named if known else None)
+
+    def to_dict(self, first: int = 0) -> dict[str, Any]:
+        """Return the part from some token on as plain JSON values."""
+        return {
+            "tokens": self.tokens[first:],
+            "token_logprobs": self.token_logprobs[first:],
+            "top_logprobs": self.top_logprobs[first:],
+            "text_offset": self.text_offset[first:],
+        }
+
+
+def chat_logprobs(tokenizer: Tokenizer, made: Generated) -> dict[str, Any]:
+    """Return the ``logprobs`` part of a chat choice."""
+
+    def named(token: int, logprob: float) -> dict[str, Any]:
+        raw = list(tokenizer.token_bytes(token))
+        return {"token": tokenizer.name(token), "logprob": logprob, "bytes": raw}
+
+    content = [
+        {**named(token, logprob), "top_logprobs": [named(*other) for other in best]}
+        for token, logprob, best in zip(made.tokens, made.logprobs, made.top, strict=True)
+    ]
+    return {"content": content, "refusal": None}
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

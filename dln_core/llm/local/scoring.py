@@ -1,28 +1,14 @@
-"""Exact log-probs of given texts; what many requests share is read once."""
+"""Exact log-probs of given texts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from dln_core.llm.local.prefixes import PrefixMemory, group_by_prefix, nearest_to_first
-from dln_core.llm.local.session import (
-    STEP_TOKENS,
-    CompiledModel,
-    Logits,
-    Prefix,
-    Session,
-    log_normalizer,
-)
+import numpy as np
+
+from dln_core.llm.local.model import Distribution
+from dln_core.llm.local.scheduler import Read, Reading
 from dln_core.llm.local.tokens import Tokens
-
-# Attention memory of the rows of one step, and of the prefixes that are kept.
-_ROWS_BYTES = 400 << 20
-_PREFIX_BYTES = 256 << 20
-# Answers are given out batch by batch; larger ones share no more.
-_MAX_JOBS = 64
-# More targets of one context are dealt with in several turns.
-_MAX_TARGETS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,97 +24,47 @@ class ScoreJob:
     targets: tuple[Tokens, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """One context with some of the targets asked of it, each with where its answer goes."""
+@dataclass(slots=True, eq=False)
+class ScoreTask:
+    """A job under way: the context is read once, then what each target adds to it.
 
-    context: Tokens
-    targets: tuple[tuple[Tokens, list[float]], ...]
+    Attributes:
+        job: What is asked.
+        readings: One with the longest target, and one for every other target of several tokens.
+    """
 
+    job: ScoreJob
+    readings: list[Reading] = field(default_factory=list)
+    _logprobs: list[list[float]] = field(default_factory=list)
 
-class Scorer:
-    """Scores jobs on one session; used by one thread at a time."""
+    def __post_init__(self) -> None:
+        targets, last = self.job.targets, len(self.job.context) - 1
+        self._logprobs = [[] for _ in targets]
+        longest = max(range(len(targets)), key=lambda place: len(targets[place]))
+        self.readings.append(self._reading(longest, last))
+        for place, target in enumerate(targets):
+            if place != longest and len(target) > 1:
+                self.readings.append(self._reading(place, last + 1))
 
-    def __init__(self, model: CompiledModel) -> None:
-        self._session = Session(model)
-        self._prefixes = PrefixMemory(_PREFIX_BYTES)
-        self._max_tokens = _ROWS_BYTES // model.bytes_per_token
+    def result(self) -> list[list[float]]:
+        """Return the token log-probs (nats) of every target."""
+        return self._logprobs
 
-    def pick(self, jobs: Sequence[ScoreJob]) -> list[int]:
-        """Choose which of the waiting jobs, oldest first, make the next batch."""
-        return nearest_to_first([job.context for job in jobs])[:_MAX_JOBS]
+    def _reading(self, place: int, first_wanted: int) -> Reading:
+        """Return a sequence of the context and all tokens but the last of a target."""
+        tokens = np.concatenate([self.job.context, self.job.targets[place][:-1]])
+        return Reading(tokens, first_wanted, self._reader(place))
 
-    def score(self, jobs: Sequence[ScoreJob]) -> list[list[list[float]]]:
-        """Return the token log-probs (nats) of every target of every job."""
-        answers: list[list[list[float]]] = [[[] for _ in job.targets] for job in jobs]
-        units = list(_merge(jobs, answers))
-        for members, length in group_by_prefix([unit.context for unit in units]):
-            group = [units[index] for index in members]
-            start = self._prefixes.read(self._session, group[0].context[:length])
-            for chunk in self._chunks(group, start[1]):
-                self._score_chunk(chunk, start)
-        return answers
+    def _reader(self, place: int) -> Read:
+        """Return what notes the log-probs of a target, and the first ones of all of them."""
 
-    def _chunks(self, group: list[_Unit], length: int) -> Iterator[list[_Unit]]:
-        """Cut a group that shares ``length`` tokens into chunks that fit one step."""
-        chunk: list[_Unit] = []
-        num_rows = 0
-        # By length, so that little of a step is padding.
-        for unit in sorted(group, key=lambda unit: len(unit.context)):
-            longest = max(len(target) for target, _ in unit.targets)
-            size = len(unit.context) + longest
-            own = (len(chunk) + 1) * (len(unit.context) - length)
-            rows = num_rows + len(unit.targets)
-            if chunk and (own > STEP_TOKENS or rows * size > self._max_tokens):
-                yield chunk
-                chunk, rows = [], len(unit.targets)
-            chunk.append(unit)
-            num_rows = rows
-        if chunk:
-            yield chunk
+        def read(position: int, expected: Distribution) -> None:
+            following = position + 1 - len(self.job.context)
+            if following:
+                target = self.job.targets[place]
+                self._logprobs[place].append(expected.logprob(target[following]))
+            else:
+                for target, logprobs in zip(self.job.targets, self._logprobs, strict=True):
+                    logprobs.insert(0, expected.logprob(target[0]))
 
-    def _score_chunk(self, chunk: list[_Unit], start: tuple[Prefix | None, int]) -> None:
-        """Read what is left of the contexts, then all tokens but the last of the targets."""
-
-        def read_first(row: int, position: int, logits: Logits) -> None:
-            """Note the log-prob of the first token of every target of a context."""
-            total = log_normalizer(logits)
-            for target, answer in chunk[row].targets:
-                answer.append(float(logits[target[0]]) - total)
-
-        rest = [unit.context[start[1] :] for unit in chunk]
-        self._session.begin([start])
-        self._session.feed(rest, [0] * len(rest), [(len(row) - 1,) for row in rest], read_first)
-        longer = [
-            (parent, target, answer)
-            for parent, unit in enumerate(chunk)
-            for target, answer in unit.targets
-            if len(target) > 1
-        ]
-        if not longer:
-            return
-
-        def read_next(row: int, position: int, logits: Logits) -> None:
-            """Note the log-prob of the token after ``position`` of a target."""
-            _, target, answer = longer[row]
-            answer.append(float(logits[target[position + 1]]) - log_normalizer(logits))
-
-        self._session.feed(
-            [target[:-1] for _, target, _ in longer],
-            [parent for parent, _, _ in longer],
-            [range(len(target) - 1) for _, target, _ in longer],
-            read_next,
-        )
-
-
-def _merge(jobs: Sequence[ScoreJob], answers: list[list[list[float]]]) -> Iterator[_Unit]:
-    """Join jobs of one context into units of a bounded number of targets."""
-    contexts: dict[bytes, Tokens] = {}
-    asked: dict[bytes, list[tuple[Tokens, list[float]]]] = {}
-    for job, lists in zip(jobs, answers, strict=True):
-        key = job.context.tobytes()
-        contexts[key] = job.context
-        asked.setdefault(key, []).extend(zip(job.targets, lists, strict=True))
-    for key, targets in asked.items():
-        for first in range(0, len(targets), _MAX_TARGETS):
-            yield _Unit(contexts[key], tuple(targets[first : first + _MAX_TARGETS]))
+        return read

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 
 import anyio
 from aiohttp import web
 
 from dln_core.errors import ConfigError, LLMError
 from dln_core.llm.local.engine import LocalEngine
-from dln_core.llm.local.fields import BadRequest, Body, require_object
+from dln_core.llm.local.fields import BadRequest, Body, read_flag, require_object
 from dln_core.llm.local.handlers import Handlers
 
 _MAX_BODY_BYTES = 64 << 20
 # Requests that are still open when the server ends fail at their next step, so this is enough.
 _SHUTDOWN_S = 10.0
+_EVENT_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
 
 Answer = Callable[[Body], Awaitable[Body]]
+Stream = Callable[[Body], AsyncGenerator[Body, None]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -36,8 +38,9 @@ def build_app(handlers: Handlers) -> web.Application:
 
     app.router.add_get("/health", health)
     app.router.add_get("/v1/models", models)
-    app.router.add_post("/v1/completions", _as_route(handlers.completions))
-    app.router.add_post("/v1/chat/completions", _as_route(handlers.chat))
+    completions = _as_route(handlers.completions, handlers.stream_completions)
+    app.router.add_post("/v1/completions", completions)
+    app.router.add_post("/v1/chat/completions", _as_route(handlers.chat, handlers.stream_chat))
     app.router.add_post("/v1/score", _as_route(handlers.score))
     return app
 
@@ -94,18 +97,45 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
     return bound
 
 
-def _as_route(answer: Answer) -> Handler:
-    """Turn a function of JSON bodies into a handler."""
+def _as_route(answer: Answer, stream: Stream | None = None) -> Handler:
+    """Turn a function of JSON bodies into a handler; ``stream`` answers where that is asked."""
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.StreamResponse:
         """Read the body, answer it."""
         try:
-            body = json.loads(await request.read())
+            body = require_object(json.loads(await request.read()))
         except ValueError as error:
             raise BadRequest(f"the body is not JSON ({error}); send a JSON object") from error
-        return web.json_response(await answer(require_object(body)))
+        if stream is not None and read_flag(body, "stream"):
+            async with aclosing(stream(body)) as pieces:
+                return await _send_events(request, pieces)
+        return web.json_response(await answer(body))
 
     return handle
+
+
+async def _send_events(
+    request: web.Request, pieces: AsyncGenerator[Body, None]
+) -> web.StreamResponse:
+    """Send pieces as server-sent events."""
+    # A request that is refused is so before its first piece, still with a status of its own.
+    piece = await anext(pieces)
+    response = web.StreamResponse(headers=_EVENT_HEADERS)
+    await response.prepare(request)
+    try:
+        await response.write(_event(json.dumps(piece)))
+        async for piece in pieces:
+            await response.write(_event(json.dumps(piece)))
+    except LLMError as error:
+        await response.write(_event(json.dumps(BadRequest(str(error), status=503).to_dict())))
+    else:
+        await response.write(_event("[DONE]"))
+    await response.write_eof()
+    return response
+
+
+def _event(data: str) -> bytes:
+    return f"data: {data}\n\n".encode()
 
 
 @web.middleware

@@ -1,4 +1,4 @@
-"""Tasks of our own, made by grammars: no download, and a rule that only the examples tell."""
+"""Tasks of our own: no download, as many items as wanted, and answers that are known for sure."""
 
 from __future__ import annotations
 
@@ -17,4 +17,9 @@ def read(card: Card, reader: DataReader) -> Splits:
     """Return a generated task's splits, the same on every machine."""
     if card.name == "stock_count":
         return stock_count.generate(card.name)
-    return grammar.generate(card.name, card.labels)
+    if card.name in grammar.NAMES:
+        return grammar.generate(card.name, card.labels)
+    # It brings NumPy, which a mistaken setting need not pay for.
+    from dln_core.tasks.generated import puzzles
+
+    return puzzles.generate(card.name, card.labels)

@@ -21,6 +21,8 @@ import yaml
 from dln_core.tasks.splits import in_fixed_order, rank
 from dln_core.types import Example, Splits
 
+NAMES = ("triage", "routing")
+
 T = TypeVar("T")
 
 _SLOT = re.compile(r"\{(\w+)\}")

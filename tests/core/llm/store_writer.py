@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from dln_core.llm.cache import AnswerStore
+from dln_core.llm.store import AnswerStore
 
 NUM_WORKERS = 8
 
@@ -20,7 +20,7 @@ async def write(path: Path, prefix: str, count: int | None) -> None:
     async def work() -> None:
         for number in numbers:
             key = f"{prefix}{number}"
-            await store.put(key.encode(), f"answer to {key}".encode())
+            await store.put({key.encode(): f"answer to {key}".encode()})
             sys.stdout.write(f"{key}\n")
             sys.stdout.flush()
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import signal
-import sqlite3
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import anyio
 import pytest
-from anyio.abc import Process
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dln_core.concurrency import map_bounded
-from dln_core.config import CacheConfig
-from dln_core.errors import JournalError
-from dln_core.llm import cache
-from dln_core.llm.base import Choice, Request
-from dln_core.llm.cache import AnswerStore, Cache
+from dln_core.config import CacheConfig, PriceConfig
+from dln_core.errors import RequestError
+from dln_core.llm.base import Choice, LanguageModel, Request, Response, ScoreRequest
+from dln_core.llm.cache import Cache
 from dln_core.llm.connect import cache_folder, open_stores
+from dln_core.llm.dedupe import Dedupe
+from dln_core.llm.ledger import Counts, Ledger, Metered
 from dln_core.llm.simulated import SimulatedModel
-from dln_core.types import Message, Role
-from tests.core.llm.toys import GENERATE, QUESTION, SCORE, FixedWorld, Recorder
+from dln_core.llm.store import AnswerStore
+from dln_core.llm.units import Keys
+from dln_core.types import Message, Role, Usage
+from tests.core.llm.toys import CITIES, GENERATE, QUESTION, SCORE, FixedWorld, Recorder
 
-WRITER = Path(__file__).with_name("store_writer.py")
 IDENTITY = {"model": "toy", "rung": "score"}
 
 
@@ -36,28 +35,38 @@ def store(tmp_path: Path) -> Iterator[AnswerStore]:
     opened.close()
 
 
-def over(inner: Recorder | SimulatedModel, store: AnswerStore) -> Cache:
-    return Cache(inner, IDENTITY, read=[store], write=[store])
+def over(inner: LanguageModel, store: AnswerStore, rung: str | None = "score") -> Cache:
+    return Cache(inner, IDENTITY, rung=rung, read=[store], write=[store])
 
 
-async def start_writer(path: Path, prefix: str, count: str) -> Process:
-    command = [sys.executable, str(WRITER), str(path), prefix, count]
-    return await anyio.open_process(command, stderr=None)
+class Scorer:
+    """Scores every target by one log-prob a character, and counts as a kind of endpoint does."""
+
+    def __init__(self, counts: str = "context once") -> None:
+        self.counts = counts
+        self.requests: list[ScoreRequest] = []
+
+    async def send(self, request: Request) -> Response:
+        assert isinstance(request, ScoreRequest)
+        self.requests.append(request)
+        await anyio.lowlevel.checkpoint()
+        own, num = sum(map(len, request.targets)), len(request.targets)
+        choices = tuple(Choice(t, (-1.0 / len(t),) * len(t)) for t in request.targets)
+        usage = {
+            "context once": Usage(100, own),
+            "targets as prompt": Usage(100 + own, 0),
+            "context each": Usage(100 * num + own, num),
+            "nothing": Usage(),
+        }
+        return Response(choices, usage[self.counts])
 
 
-async def printed_by(process: Process, num_lines: int | None = None) -> bytes:
-    """What a process prints, up to its end or until there are so many lines."""
-    assert process.stdout is not None
-    printed = b""
-    async for chunk in process.stdout:
-        printed += chunk
-        if num_lines is not None and printed.count(b"\n") >= num_lines:
-            break
-    return printed
-
-
-def whole_lines(printed: bytes) -> list[bytes]:
-    return printed.split(b"\n")[:-1]
+RUNG_OF = {
+    "context once": "score",
+    "targets as prompt": "score",
+    "context each": "echo",
+    "nothing": "prompt_logprobs",
+}
 
 
 @pytest.mark.parametrize("request_", [GENERATE, SCORE])
@@ -83,13 +92,14 @@ async def test_an_answer_survives_reopening(tmp_path):
     assert silent.requests == []
 
 
-def test_the_key_ignores_the_role(store):
-    model = over(Recorder(), store)
-    assert len({model.key(replace(GENERATE, role=role)) for role in Role}) == 1
-    assert len({model.key(replace(SCORE, role=role)) for role in Role}) == 1
+def test_the_key_ignores_the_role():
+    keys = Keys(IDENTITY)
+    assert len({keys.whole(replace(GENERATE, role=role)) for role in Role}) == 1
+    assert len({keys.whole(replace(SCORE, role=role)) for role in Role}) == 1
+    assert len({keys.pairs(replace(SCORE, role=role))["Tokyo"] for role in Role}) == 1
 
 
-def test_the_key_knows_everything_that_the_answer_depends_on(store):
+def test_the_key_knows_everything_that_the_answer_depends_on():
     other = (Message("user", "Name a city of France."),)
     requests: list[Request] = [
         GENERATE,
@@ -99,130 +109,186 @@ def test_the_key_knows_everything_that_the_answer_depends_on(store):
         replace(GENERATE, temperature=0.5),
         replace(GENERATE, seed=1),
         replace(GENERATE, stop=("\n",)),
+        replace(GENERATE, logprobs=True),
         SCORE,
         replace(SCORE, messages=other),
         replace(SCORE, targets=("Tokyo", "Kyoto")),
         replace(SCORE, targets=("Tokyo",)),
     ]
-    model = over(Recorder(), store)
-    assert len({model.key(request) for request in requests}) == len(requests)
+    keys = Keys(IDENTITY)
+    assert len({keys.whole(request) for request in requests}) == len(requests)
+    scorings = [SCORE, replace(SCORE, messages=other)]
+    pairs = [key for scoring in scorings for key in keys.pairs(scoring).values()]
+    assert len({*pairs, *map(keys.whole, requests)}) == len(pairs) + len(requests)
 
 
-def test_the_key_knows_the_model_and_the_rung_whatever_the_order_of_their_names(store):
+def test_the_key_of_a_pair_does_not_depend_on_the_other_targets():
+    keys = Keys(IDENTITY)
+    alone = keys.pairs(replace(SCORE, targets=("Tokyo",)))
+    assert keys.pairs(SCORE)["Tokyo"] == alone["Tokyo"]
+
+
+def test_the_key_knows_the_model_and_the_rung_whatever_the_order_of_their_names():
     def key(**identity: str) -> bytes:
-        return Cache(Recorder(), identity, read=[store], write=[store]).key(GENERATE)
+        return Keys(identity).whole(GENERATE)
 
     same = {key(model="a", rung="score"), key(rung="score", model="a")}
     assert len(same) == 1
     assert len(same | {key(model="b", rung="score"), key(model="a", rung="echo")}) == 3
 
 
-async def test_concurrent_puts_are_all_there(store):
-    keys = [f"key {i}".encode() for i in range(300)]
-
-    async def put(key: bytes) -> None:
-        await store.put(key, b"answer to " + key)
-        assert await store.get(key) == b"answer to " + key
-
-    await map_bounded(put, keys)
-    assert await map_bounded(store.get, keys) == [b"answer to " + key for key in keys]
-
-
-async def test_a_key_that_was_never_stored_has_no_answer(store):
-    assert await store.get(b"nothing") is None
+@pytest.mark.parametrize("counts", RUNG_OF)
+async def test_only_the_targets_that_are_not_stored_are_sent_for(store, counts):
+    inner = Scorer(counts)
+    model = over(inner, store, RUNG_OF[counts])
+    for targets in (("ab", "c"), ("d", "ab", "efg"), ("c", "efg")):
+        response = await model.send(replace(SCORE, targets=targets))
+        assert [choice.text for choice in response.choices] == list(targets)
+        assert all(choice.logprob == pytest.approx(-1.0) for choice in response.choices)
+    assert [request.targets for request in inner.requests] == [("ab", "c"), ("d", "efg")]
 
 
-async def test_processes_that_open_one_new_file_together_all_find_their_answers(tmp_path):
-    path = tmp_path / "answers.db"
-    with anyio.fail_after(100):
-        writers = [await start_writer(path, f"{name}-", "60") for name in "abc"]
-        printed = [await printed_by(writer) for writer in writers]
-        for writer in writers:
-            assert await writer.wait() == 0
-            await writer.aclose()
-    store = AnswerStore(path)
-    keys = whole_lines(b"".join(printed))
-    assert len(set(keys)) == 180
-    assert await map_bounded(store.get, keys) == [b"answer to " + key for key in keys]
+@given(
+    st.sampled_from(sorted(RUNG_OF)),
+    st.lists(
+        st.lists(st.sampled_from(["a", "bc", "def", "gh", "ijklm"]), min_size=1).map(tuple),
+        min_size=1,
+        max_size=5,
+    ),
+)
+async def test_what_is_asked_for_depends_on_the_request_and_not_on_what_was_stored(counts, asked):
+    inner = Scorer(counts)
+    store = AnswerStore(Path(":memory:"))
+    model = over(inner, store, RUNG_OF[counts])
+    sent = Usage()
+    for targets in asked:
+        request = replace(SCORE, targets=targets)
+        response = await model.send(request)
+        distinct = replace(request, targets=tuple(dict.fromkeys(targets)))
+        if distinct.targets == targets:
+            assert response.usage == (await Scorer(counts).send(request)).usage
+        sent += response.paid_usage
+    paid = Usage()
+    for request in inner.requests:
+        paid += (await Scorer(counts).send(request)).usage
+    assert sent == paid
     store.close()
 
 
-async def test_a_killed_writer_loses_no_answer_whose_put_had_returned(tmp_path):
-    path = tmp_path / "answers.db"
-    with anyio.fail_after(100):
-        writer = await start_writer(path, "k", "endless")
-        printed = await printed_by(writer, 200)
-        writer.send_signal(signal.SIGKILL)
-        printed += await printed_by(writer)
-        assert await writer.wait() == -signal.SIGKILL
-        await writer.aclose()
-    store = AnswerStore(path)
-    keys = whole_lines(printed)
-    assert len(keys) >= 200
-    assert await map_bounded(store.get, keys) == [b"answer to " + key for key in keys]
-    store.close()
+async def test_a_partly_stored_scoring_is_paid_in_part(store):
+    ledger = Ledger()
+    price = PriceConfig(prompt_usd_per_million=1e6, completion_usd_per_million=1e6)
+    model = Metered(over(Scorer(), store), [ledger], price)
+    for targets in (("ab",), ("ab", "cde"), ("cde", "ab")):
+        await model.send(replace(SCORE, targets=targets))
+    assert ledger.totals() == Counts(3, 300, 2 + 5 + 5, 2, 200, 2 + 3)
+    assert ledger.cost_usd == 205
 
 
-async def test_a_put_that_cannot_be_written_says_so_and_a_later_one_writes_both(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr(cache, "BUSY_TIMEOUT_S", 0.01)
-    store = AnswerStore(tmp_path / "answers.db")
-    other = sqlite3.connect(tmp_path / "answers.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    refused = []
-
-    async def put(key: bytes) -> None:
-        try:
-            await store.put(key, b"x")
-        except JournalError:
-            refused.append(key)
-
-    await map_bounded(put, [b"a", b"b", b"c"])
-    assert sorted(refused) == [b"a", b"b", b"c"]
-    other.execute("ROLLBACK")
-    other.close()
-    await store.put(b"d", b"x")
-    assert await map_bounded(store.get, [b"a", b"b", b"c", b"d"]) == [b"x"] * 4
-    store.close()
+async def test_labels_are_stored_as_a_whole_since_they_are_read_off_one_token(store):
+    inner = Scorer()
+    model = over(inner, store, "label")
+    await model.send(replace(SCORE, targets=("ab", "c")))
+    await model.send(replace(SCORE, targets=("ab",)))
+    assert not (await model.send(replace(SCORE, targets=("ab", "c")))).paid
+    assert [request.targets for request in inner.requests] == [("ab", "c"), ("ab",)]
 
 
-def test_a_new_file_that_another_process_is_still_making_is_waited_for(tmp_path, monkeypatch):
-    path = tmp_path / "answers.db"
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    pauses = []
+async def test_a_refused_scoring_stores_nothing(store):
+    class Refusing:
+        async def send(self, request: Request) -> Response:
+            raise RequestError("too long")
 
-    def other_finishes(seconds: float) -> None:
-        pauses.append(seconds)
-        other.execute("COMMIT")
-
-    monkeypatch.setattr(cache, "time", SimpleNamespace(sleep=other_finishes))
-    AnswerStore(path).close()
-    assert len(pauses) == 1
-    other.close()
+    with pytest.raises(RequestError):
+        await over(Refusing(), store).send(SCORE)
+    assert (await over(Scorer(), store).send(SCORE)).paid
 
 
-def test_a_file_that_stays_locked_is_a_journal_error(tmp_path, monkeypatch):
-    path = tmp_path / "answers.db"
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr(cache, "OPEN_ATTEMPTS", 2)
-    with pytest.raises(JournalError, match="locked"):
-        AnswerStore(path)
-    other.close()
+class SlowStore(AnswerStore):
+    """A store whose lookups and commits end when they are told to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.may_read, self.may_write = anyio.Event(), anyio.Event()
+        self.has_read, self.is_writing = anyio.Semaphore(0), anyio.Semaphore(0)
+
+    async def get(self, keys):
+        found = await super().get(keys)
+        self.has_read.release()
+        await self.may_read.wait()
+        return found
+
+    async def put(self, answers):
+        self.is_writing.release()
+        await self.may_write.wait()
+        await super().put(answers)
 
 
-def test_a_folder_that_cannot_be_written_is_named_with_the_setting(tmp_path):
-    (tmp_path / "file").write_text("no folder")
-    with pytest.raises(JournalError, match=r"file/answers\.db.*cache\.dir"):
-        AnswerStore(tmp_path / "file" / "answers.db")
+@pytest.mark.parametrize("request_", [GENERATE, SCORE])
+async def test_an_answer_that_arrives_during_a_lookup_is_not_paid_again(tmp_path, request_):
+    own, slow = AnswerStore(tmp_path / "own.db"), SlowStore(tmp_path / "slow.db")
+    slow.may_write.set()
+    inner = Recorder() if request_ is GENERATE else Scorer()
+    looking = Cache(Dedupe(inner), IDENTITY, rung="score", read=[own, slow], write=[own])
+    responses = []
+
+    async def ask() -> None:
+        responses.append(await looking.send(request_))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await slow.has_read.acquire()
+        group.start_soon(ask)
+        # Both have missed the answer in the first store; the second still misses it in the other.
+        await slow.has_read.acquire()
+        held, slow.may_read = slow.may_read, anyio.Event()
+        slow.may_read.set()
+        first = await looking.send(request_)
+        held.set()
+    assert len(inner.requests) == 1
+    assert [first.paid, *(response.paid for response in responses)] == [True, False, False]
+    own.close()
+    slow.close()
 
 
-def test_a_file_that_is_no_database_is_a_journal_error(tmp_path):
-    (tmp_path / "answers.db").write_text("not a database, but long enough to be read as one" * 9)
-    with pytest.raises(JournalError):
-        AnswerStore(tmp_path / "answers.db")
+async def test_an_answer_that_is_being_stored_is_not_paid_again_nor_given_before(tmp_path):
+    slow = SlowStore(tmp_path / "slow.db")
+    slow.may_read.set()
+    inner, responses = Recorder(), []
+    model = Cache(Dedupe(inner), IDENTITY, rung="score", read=[slow], write=[slow])
+
+    async def ask() -> None:
+        responses.append(await model.send(GENERATE))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(ask)
+            await slow.is_writing.acquire()
+        assert responses == []
+        slow.may_write.set()
+    assert len(inner.requests) == 1
+    assert sorted(response.paid for response in responses) == [False, True]
+    slow.close()
+
+
+async def test_a_request_that_is_cancelled_while_its_answer_is_stored_does_not_lose_it(tmp_path):
+    slow, inner = SlowStore(tmp_path / "slow.db"), Recorder()
+    slow.may_read.set()
+    model = over(inner, slow)
+    async with anyio.create_task_group() as group:
+        group.start_soon(model.send, GENERATE)
+        await slow.is_writing.acquire()
+        group.cancel_scope.cancel()
+        slow.may_write.set()
+    assert not (await model.send(GENERATE)).paid
+    slow.close()
+
+
+async def test_many_requests_over_the_same_texts_pay_each_text_once_at_a_time(store):
+    model = over(Dedupe(SimulatedModel(FixedWorld())), store)
+    requests = [replace(SCORE, targets=(city,)) for city in CITIES] * 20
+    responses = await map_bounded(model.send, requests)
+    assert sum(response.paid for response in responses) == len(CITIES)
 
 
 @pytest.mark.parametrize(
@@ -277,3 +343,25 @@ def test_the_folder_is_the_users_cache_unless_it_is_set(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder(CacheConfig()) == tmp_path / "dln"
     assert cache_folder(CacheConfig(dir="~/answers")) == Path.home() / "answers"
+
+
+async def test_the_size_bound_holds_for_the_shared_store_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("dln_core.llm.store.COMMITS_PER_PRUNING", 1)
+    config = CacheConfig(dir=str(tmp_path), max_gb=1e-4)
+    requests = [replace(GENERATE, seed=seed, stop=("x" * 500,)) for seed in range(400)]
+
+    class Verbose(Recorder):
+        async def send(self, request: Request) -> Response:
+            await super().send(request)
+            return Response((Choice("word " * 200),), self.usage)
+
+    async with open_stores(config, "first") as stores:
+        await map_bounded(stores.around(Verbose(), IDENTITY).send, requests)
+    own, shared = Verbose(), Verbose()
+    async with open_stores(config, "first") as stores:
+        await map_bounded(stores.around(own, IDENTITY).send, requests)
+    read_only = replace(config, mode="read_only")
+    async with open_stores(read_only, "second") as stores:
+        await map_bounded(stores.around(shared, IDENTITY).send, requests)
+    assert own.requests == []
+    assert 200 < len(shared.requests) < 400

@@ -4,49 +4,55 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
-from dln_core.config import CacheConfig, LimitsConfig, LLMConfig, PriceConfig
-from dln_core.errors import AuthenticationError, ConfigError, LLMError, ScoringError
-from dln_core.llm.capabilities import Route, candidate_routes
-from dln_core.llm.connect import Connection, connect, open_stores
-from dln_core.llm.ledger import Ledger
-from dln_core.types import Role
-from tests.core.llm.toys import CITIES, GENERATE, QUESTION, SCORE, FixedWorld, endpoint_config
+from dln_core.config import LLMConfig
+from dln_core.errors import (
+    AuthenticationError,
+    LLMError,
+    ParameterError,
+    RequestError,
+    ScoringError,
+    UnreachableError,
+)
+from dln_core.llm.base import (
+    Choice,
+    GenerateRequest,
+    LanguageModel,
+    RequestList,
+    Response,
+    ScoreRequest,
+    Sendable,
+)
+from dln_core.llm.capabilities import Route, candidate_routes, probe, unscored_route
+from dln_core.llm.http import Endpoint, open_session
+from dln_core.llm.retry import Retry
+from dln_core.types import Usage
+from tests.core.llm.toys import GENERATE, SCORE, FixedWorld, endpoint_config
 from tests.faults import RESET, failed
-from tests.servers import ROUTES, serve
+from tests.servers import ALL_ROUTES, ROUTES, OpenAIServer, serve
 
 CHAT_SCORE = Route("chat", "score")
-TEXT_SCORE = Route("completions", "score")
-ECHO = Route("completions", "echo")
+TEXT_SCORE = Route("completions", "score", takes_lists=True)
+ECHO = Route("completions", "echo", takes_lists=True)
+PROMPT_LOGPROBS = Route("chat", "prompt_logprobs")
 LABEL = Route("chat", "label")
 CHAT_SAMPLES = Route("chat", "monte_carlo")
-TEXT_SAMPLES = Route("completions", "monte_carlo")
-NO_LOG_PROBS = {"routes": ROUTES - {"score"}, "echo": "null", "next_token": "null"}
+TEXT_SAMPLES = Route("completions", "monte_carlo", takes_lists=True)
+NO_LOG_PROBS: dict[str, Any] = {"routes": ROUTES - {"score"}, "echo": "null", "next_token": "null"}
+TOKYO = math.log(0.7)
 
 
-@asynccontextmanager
-async def connected(
-    config: LLMConfig, folder: Path, *, rung: str = "auto", ledger: Ledger | None = None
-) -> AsyncIterator[Connection]:
-    async with (
-        open_stores(CacheConfig(mode="off", dir=str(folder)), "sweep") as stores,
-        connect(
-            config,
-            rung=rung,
-            limits=LimitsConfig(),
-            share=1,
-            stores=stores,
-            ledgers=[ledger] if ledger else [],
-        ) as connection,
-    ):
-        yield connection
+async def found(server: OpenAIServer, rung: str = "auto", **settings: Any) -> Route:
+    """Probe a server by its address alone."""
+    config = replace(endpoint_config(server.base_url), **settings)
+    async with open_session(config) as session:
+        return await probe(lambda route: Retry(Endpoint(config, session, route), 3), config, rung)
 
 
 @pytest.mark.parametrize(
@@ -55,19 +61,15 @@ async def connected(
         ({"chat/completions", "score"}, {"next_token": "null"}, CHAT_SCORE),
         ({"completions", "score"}, {"echo": "null"}, TEXT_SCORE),
         ({"completions"}, {}, ECHO),
+        ({"chat/completions", "tokenize"}, {"prompt_logprobs": "true"}, PROMPT_LOGPROBS),
         ({"chat/completions"}, {}, LABEL),
     ],
 )
 @pytest.mark.parametrize("asked", ["auto", "by name"])
-async def test_a_rung_is_found_where_it_is_the_only_one(
-    tmp_path, routes, switches, expected, asked
-):
+async def test_a_rung_is_found_where_it_is_the_only_one(routes, switches, expected, asked):
+    rung = "auto" if asked == "auto" else expected.rung
     async with serve(FixedWorld(), routes=frozenset(routes), **switches) as server:
-        rung = "auto" if asked == "auto" else expected.rung
-        async with connected(endpoint_config(server.base_url), tmp_path, rung=rung) as connection:
-            assert connection.route == expected
-            response = await connection.model.send(SCORE)
-    assert [choice.text for choice in response.choices] == list(SCORE.targets)
+        assert await found(server, rung) == expected
 
 
 @pytest.mark.parametrize(
@@ -75,41 +77,53 @@ async def test_a_rung_is_found_where_it_is_the_only_one(
     [
         (set(), CHAT_SCORE),
         ({"score"}, ECHO),
-        ({"score", "completions"}, LABEL),
+        ({"score", "completions"}, PROMPT_LOGPROBS),
+        ({"score", "completions", "tokenize"}, LABEL),
         ({"chat/completions"}, TEXT_SCORE),
     ],
 )
-async def test_of_several_rungs_the_best_is_taken(tmp_path, missing, expected):
-    async with (
-        serve(FixedWorld(), routes=ROUTES - missing) as server,
-        connected(endpoint_config(server.base_url), tmp_path) as connection,
-    ):
-        assert connection.route == expected
+async def test_of_several_rungs_the_best_is_taken(missing, expected):
+    async with serve(FixedWorld(), routes=ALL_ROUTES - missing, prompt_logprobs="true") as server:
+        assert await found(server) == expected
 
 
-@pytest.mark.parametrize("echo", ["null", "zero", "ignored"])
-async def test_an_echo_without_real_log_probs_falls_to_the_next_rung(tmp_path, echo):
-    async with (
-        serve(FixedWorld(), routes=ROUTES - {"score"}, echo=echo) as server,
-        connected(endpoint_config(server.base_url), tmp_path) as connection,
-    ):
-        assert connection.route == LABEL
+@pytest.mark.parametrize("echo", ["null", "zero", "constant", "nonsense", "ignored"])
+async def test_an_echo_without_real_log_probs_falls_to_the_next_rung(echo):
+    async with serve(FixedWorld(), routes=ROUTES - {"score"}, echo=echo) as server:
+        assert await found(server) == LABEL
 
 
-async def test_a_route_that_is_not_implemented_falls_to_the_next(tmp_path):
-    async with (
-        serve(FixedWorld(), faults=[failed(501)]) as server,
-        connected(endpoint_config(server.base_url), tmp_path) as connection,
-    ):
-        assert connection.route == TEXT_SCORE
+async def test_a_server_that_ignores_what_it_is_asked_of_prompts_falls_to_the_next_rung():
+    async with serve(FixedWorld(), routes=frozenset({"chat/completions", "tokenize"})) as server:
+        route = await found(server)
+    assert route == LABEL
+    assert any("sent no prompt_logprobs" in sentence for sentence in route.refused)
 
 
-async def test_a_passing_fault_during_the_probe_does_not_lower_the_rung(tmp_path):
-    async with (
-        serve(FixedWorld(), faults=[failed(503), RESET]) as server,
-        connected(endpoint_config(server.base_url), tmp_path) as connection,
-    ):
-        assert connection.route == CHAT_SCORE
+async def test_a_route_that_is_not_implemented_falls_to_the_next():
+    async with serve(FixedWorld(), faults=[failed(501)]) as server:
+        assert await found(server) == TEXT_SCORE
+
+
+async def test_a_passing_fault_during_the_probe_does_not_lower_the_rung():
+    async with serve(FixedWorld(), faults=[failed(503), RESET]) as server:
+        assert await found(server) == CHAT_SCORE
+
+
+async def test_a_route_that_keeps_failing_is_refused_and_the_others_are_tried():
+    # Three attempts at the chat route: its failure is no outage of the endpoint.
+    async with serve(FixedWorld(), faults=[failed(500, "CUDA error")] * 3) as server:
+        route = await found(server)
+    assert route == TEXT_SCORE
+    assert re.match("score over chat: .*500: CUDA error", route.refused[0])
+
+
+async def test_an_endpoint_of_which_every_route_fails_is_out_of_reach():
+    async with serve(FixedWorld(), faults=[failed(500, "CUDA error")] * 6) as server:
+        with pytest.raises(UnreachableError, match="500: CUDA error"):
+            await found(server)
+        # Each api is tried once, however many rungs it has.
+        assert server.num_requests == 6
 
 
 @pytest.mark.parametrize(
@@ -119,30 +133,33 @@ async def test_a_passing_fault_during_the_probe_does_not_lower_the_rung(tmp_path
         ({"chat/completions", "completions"}, "completions", TEXT_SAMPLES),
         ({"completions"}, "auto", TEXT_SAMPLES),
         ({"chat/completions"}, "chat", CHAT_SAMPLES),
+        ({"responses"}, "responses", Route("responses", "monte_carlo")),
+        ({"messages"}, "messages", Route("messages", "monte_carlo")),
     ],
 )
 @pytest.mark.parametrize("rung", ["auto", "monte_carlo"])
-async def test_an_endpoint_without_log_probs_is_sampled(tmp_path, routes, api, expected, rung):
+async def test_an_endpoint_without_log_probs_is_sampled(routes, api, expected, rung):
     switches = NO_LOG_PROBS | {"routes": frozenset(routes)}
+    provider = "anthropic" if api == "messages" else "openai_compatible"
     async with serve(FixedWorld(), **switches) as server:
-        config = replace(endpoint_config(server.base_url), api=api)
-        async with connected(config, tmp_path, rung=rung) as connection:
-            assert connection.route == expected
-            assert (await connection.model.send(GENERATE)).choices[0].text == "Tokyo"
-            with pytest.raises(ScoringError, match="gives no log-probs"):
-                await connection.model.send(SCORE)
+        assert await found(server, rung, api=api, provider=provider) == expected
 
 
-async def test_a_route_keeps_what_each_better_one_met(tmp_path):
-    async with (
-        serve(FixedWorld(), **NO_LOG_PROBS) as server,
-        connected(endpoint_config(server.base_url), tmp_path) as connection,
-    ):
-        refused = connection.route.refused
+async def test_anthropic_is_spoken_to_in_its_own_words():
+    async with serve(FixedWorld(), routes=ALL_ROUTES) as server:
+        route = await found(server, provider="anthropic")
+        assert route == Route("messages", "monte_carlo")
+        assert set(server.num_by_path) == {"messages"}
+
+
+async def test_a_route_keeps_what_each_better_one_met():
+    async with serve(FixedWorld(), **NO_LOG_PROBS) as server:
+        refused = (await found(server)).refused
     expected = (
         "score over chat: .*there is no route score",
         "score over completions: .*there is no route score",
         "echo over completions: the endpoint echoed no log-probs",
+        "prompt_logprobs over chat: .*there is no route tokenize",
         "label over chat: the endpoint sent no next-token log-probs",
     )
     assert len(refused) == len(expected)
@@ -150,35 +167,31 @@ async def test_a_route_keeps_what_each_better_one_met(tmp_path):
         assert re.match(pattern, sentence)
 
 
-async def test_the_best_route_has_nothing_to_tell(tmp_path):
-    async with (
-        serve(FixedWorld()) as server,
-        connected(endpoint_config(server.base_url), tmp_path) as connection,
-    ):
-        assert connection.route.refused == ()
+async def test_the_best_route_has_nothing_to_tell():
+    async with serve(FixedWorld()) as server:
+        assert (await found(server)).refused == ()
 
 
 def test_a_route_is_journalled_as_plain_json():
     assert orjson.loads(orjson.dumps(asdict(replace(CHAT_SAMPLES, refused=("echo: none",))))) == {
         "api": "chat",
         "rung": "monte_carlo",
+        "takes_lists": False,
         "refused": ["echo: none"],
     }
 
 
-@pytest.mark.parametrize("rung", ["score", "echo", "label"])
-async def test_a_rung_that_was_asked_for_does_not_fall_to_samples(tmp_path, rung):
+@pytest.mark.parametrize("rung", ["score", "echo", "prompt_logprobs", "label"])
+async def test_a_rung_that_was_asked_for_does_not_fall_to_samples(rung):
     async with serve(FixedWorld(), **NO_LOG_PROBS) as server:
         with pytest.raises(ScoringError, match=rf"rung={rung}.*or scoring\.rung=auto"):
-            async with connected(endpoint_config(server.base_url), tmp_path, rung=rung):
-                pytest.fail("it was opened")
+            await found(server, rung)
 
 
-async def test_an_endpoint_that_writes_nothing_is_refused_with_what_each_route_met(tmp_path):
+async def test_an_endpoint_that_writes_nothing_is_refused_with_what_each_route_met():
     async with serve(FixedWorld({"": 1.0}), routes=ROUTES - {"completions"}) as server:
         with pytest.raises(ScoringError) as caught:
-            async with connected(endpoint_config(server.base_url), tmp_path):
-                pytest.fail("it was opened")
+            await found(server)
     said = str(caught.value)
     for part in (
         "check llm.base_url and llm.model",
@@ -191,143 +204,204 @@ async def test_an_endpoint_that_writes_nothing_is_refused_with_what_each_route_m
         assert part in said
 
 
-async def test_senseless_log_probs_fall_to_samples(tmp_path):
-    async with (
-        serve(FixedWorld(), routes=frozenset({"completions"}), echo="zero") as server,
-        connected(endpoint_config(server.base_url), tmp_path) as connection,
-    ):
-        assert connection.route == TEXT_SAMPLES
-    assert any("no more probable than" in sentence for sentence in connection.route.refused)
-
-
-async def test_an_echo_of_zeros_alone_says_that_it_cannot_tell_texts_apart(tmp_path):
+async def test_senseless_log_probs_fall_to_samples():
     async with serve(FixedWorld(), routes=frozenset({"completions"}), echo="zero") as server:
-        with pytest.raises(ScoringError, match="no more probable than"):
-            async with connected(endpoint_config(server.base_url), tmp_path, rung="echo"):
-                pytest.fail("it was opened")
+        route = await found(server)
+    assert route == TEXT_SAMPLES
+    assert any("no more probable than" in sentence for sentence in route.refused)
 
 
-async def test_a_dead_address_is_an_error_that_names_it(tmp_path):
+async def test_a_dead_address_is_an_error_that_names_it():
     async with serve(FixedWorld()) as server:
-        gone = server.base_url
-    with pytest.raises(LLMError, match=gone) as caught:
-        async with connected(endpoint_config(gone), tmp_path):
-            pytest.fail("it was opened")
-    assert not isinstance(caught.value, ScoringError)
+        pass
+    with pytest.raises(UnreachableError, match=server.base_url):
+        await found(server)
 
 
-async def test_a_wrong_key_ends_the_probe_at_its_first_request(tmp_path, monkeypatch):
+async def test_a_wrong_key_ends_the_probe_at_its_first_request(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-one")
     async with serve(FixedWorld(), required_key="right") as server:
         with pytest.raises(AuthenticationError, match="OPENAI_API_KEY") as caught:
-            async with connected(endpoint_config(server.base_url), tmp_path):
-                pytest.fail("it was opened")
+            await found(server)
     assert server.num_requests == 1
     assert "sk-wrong-one" not in str(caught.value)
+
+
+async def test_a_parameter_that_no_route_takes_is_named_with_its_remedy():
+    refusal = failed(400, "'temperature' does not support 0 with this model, it is unsupported")
+    async with serve(FixedWorld(), faults=[refusal]) as server:
+        with pytest.raises(ParameterError, match=r"llm\.omit=\[temperature\]"):
+            await found(server, api="chat")
 
 
 def test_settings_that_exclude_each_other_leave_no_route():
     config = endpoint_config("http://127.0.0.1:9/v1")
     assert candidate_routes(replace(config, api="completions"), "label") == []
     assert candidate_routes(replace(config, api="chat"), "echo") == []
-    assert candidate_routes(config, "auto") == [
-        *(CHAT_SCORE, TEXT_SCORE, ECHO, LABEL),
-        *(CHAT_SAMPLES, TEXT_SAMPLES),
+    assert candidate_routes(replace(config, api="responses"), "label") == []
+    assert [(route.api, route.rung) for route in candidate_routes(config, "auto")] == [
+        ("chat", "score"),
+        ("completions", "score"),
+        ("completions", "echo"),
+        ("chat", "prompt_logprobs"),
+        ("chat", "label"),
+        ("chat", "monte_carlo"),
+        ("completions", "monte_carlo"),
     ]
 
 
-async def test_settings_that_exclude_each_other_are_named_without_any_request(tmp_path):
+async def test_where_log_probs_are_left_out_none_are_asked_for():
+    async with serve(FixedWorld(), routes=ROUTES - {"score"}) as server:
+        assert await found(server, omit=["logprobs"]) == CHAT_SAMPLES
+        assert not any("logprobs" in seen.body for seen in server.seen)
+
+
+async def test_settings_that_exclude_each_other_are_named_without_any_request():
     async with serve(FixedWorld()) as server:
-        config = replace(endpoint_config(server.base_url), api="completions")
         with pytest.raises(ScoringError, match=r"rung=label, llm\.api=completions.*exclude"):
-            async with connected(config, tmp_path, rung="label"):
-                pytest.fail("it was opened")
+            await found(server, "label", api="completions")
     assert server.num_requests == 0
 
 
-async def test_an_address_that_is_missing_is_a_wrong_setting_with_the_remedy(tmp_path):
-    with pytest.raises(ConfigError, match="serve toy"):
-        async with connected(LLMConfig(provider="local", model="toy"), tmp_path):
-            pytest.fail("it was opened")
+@pytest.mark.parametrize(
+    ("provider", "api", "expected"),
+    [
+        ("openai_compatible", "auto", "chat"),
+        ("openai_compatible", "completions", "completions"),
+        ("anthropic", "auto", "messages"),
+    ],
+)
+def test_a_model_that_only_writes_takes_the_first_api_of_its_provider(provider, api, expected):
+    config = LLMConfig(provider=provider, base_url="http://127.0.0.1:9/v1", api=api)
+    assert unscored_route(config) == Route(expected, None)
 
 
-@pytest.mark.parametrize("rung", ["score", "echo"])
-async def test_rungs_that_score_whole_texts_agree_with_the_world(tmp_path, rung):
-    request = replace(SCORE, targets=tuple(CITIES))
-    async with (
-        serve(FixedWorld()) as server,
-        connected(endpoint_config(server.base_url), tmp_path, rung=rung) as connection,
-    ):
-        response = await connection.model.send(request)
-    probabilities = [math.exp(choice.logprob) for choice in response.choices]
-    assert probabilities == pytest.approx(list(CITIES.values()))
+Rule = Callable[[str, int], tuple[float, ...]]
 
 
-async def test_a_connection_sends_equal_requests_once_and_counts_both(tmp_path):
-    ledger = Ledger()
-    async with serve(FixedWorld()) as server:
-        config = endpoint_config(server.base_url)
-        config.price = PriceConfig(prompt_usd_per_million=1e6, completion_usd_per_million=2e6)
-        async with connected(config, tmp_path, ledger=ledger) as connection:
-            probed = server.num_requests
-            first = await connection.model.send(GENERATE)
-            second = await connection.model.send(replace(GENERATE, role=Role.dev))
-            assert server.num_requests == probed + 1
-    assert (first.paid, second.paid, second.choices) == (True, False, first.choices)
-    assert ledger.totals().calls == 2
-    assert ledger.cost_usd == first.usage.prompt_tokens + 2 * first.usage.completion_tokens
+class Scripted:
+    """A model that writes Tokyo with the log-prob that it has, and scores by a rule.
+
+    Args:
+        rule: Log-probs of a target, by its text and its place among the targets.
+        told: Log-probs that are told of what it writes.
+        silent_below: With fewer tokens than these, all go into thinking.
+    """
+
+    def __init__(
+        self, rule: Rule, *, told: tuple[float, ...] | None = (TOKYO,), silent_below: int = 0
+    ) -> None:
+        self._rule = rule
+        self._told = told
+        self._silent_below = silent_below
+
+    async def send(self, request: Sendable) -> Response:
+        if isinstance(request, RequestList):
+            raise RequestError("no lists")
+        if isinstance(request, ScoreRequest):
+            places = enumerate(request.targets)
+            choices = tuple(Choice(target, self._rule(target, i)) for i, target in places)
+            return Response(choices, Usage())
+        if request.max_tokens < self._silent_below:
+            return Response((Choice("", None, "length"),), Usage())
+        return Response((Choice("Tokyo", self._told if request.logprobs else None),), Usage())
 
 
-async def test_answers_of_one_rung_do_not_answer_for_another(tmp_path):
-    async with serve(FixedWorld()) as server:
-        config = endpoint_config(server.base_url)
-        for rung in ("score", "echo", "label"):
-            async with connected(config, tmp_path, rung=rung) as connection:
-                assert (await connection.model.send(SCORE)).paid
-        async with connected(config, tmp_path, rung="echo") as connection:
-            assert not (await connection.model.send(SCORE)).paid
+async def route_of(model: LanguageModel) -> Route:
+    return await probe(lambda _: model, LLMConfig(model="scripted", provider="simulated"))
 
 
-async def test_a_server_that_moved_still_finds_its_stored_answers(tmp_path):
-    paid = []
-    for _ in range(2):
-        async with (
-            serve(FixedWorld()) as server,
-            connected(endpoint_config(server.base_url), tmp_path) as connection,
-        ):
-            paid.append((await connection.model.send(SCORE)).paid)
-    assert paid == [True, False]
+def true_scores(target: str, place: int) -> tuple[float, ...]:
+    return (TOKYO,) if target == "Tokyo" else (-9.0, -9.0)
 
 
-async def test_the_simulated_model_needs_no_address(tmp_path):
-    config = LLMConfig(provider="simulated", model="simulated")
-    async with connected(config, tmp_path) as connection:
-        assert connection.route == CHAT_SCORE
-        assert (await connection.model.send(replace(GENERATE, messages=QUESTION))).choices[0].text
+async def test_a_rung_that_agrees_with_what_is_told_of_the_text_is_taken():
+    assert await route_of(Scripted(true_scores)) == CHAT_SCORE
+    off_by_rounding = Scripted(lambda target, _: (true_scores(target, 0)[0] - 0.3,))
+    assert await route_of(off_by_rounding) == CHAT_SCORE
 
 
 @pytest.mark.parametrize(
-    ("rung", "expected"),
-    [("score", CHAT_SCORE), ("label", LABEL), ("monte_carlo", CHAT_SAMPLES)],
+    "rule",
+    [
+        lambda target, place: (0.0,),
+        lambda target, place: (-1.0,),
+        lambda target, place: (-0.5,) if place else (-0.4 * 3,),
+        lambda target, place: true_scores("Tokyo" if place else target[::-1], place),
+        # Senseless texts are scored as such, but ours is another one.
+        lambda target, place: (-9.0,) if place else (-4.0,),
+        lambda target, place: (-9.0,) if place else (0.0,),
+        lambda target, place: (-9.0,) if place else (TOKYO, -0.6),
+    ],
+    ids=["zeros", "constants", "swapped", "reversed", "of another text", "certain", "too long"],
 )
-async def test_the_simulated_model_can_stand_for_a_lower_rung(tmp_path, rung, expected):
-    config = LLMConfig(provider="simulated", model="simulated")
-    async with connected(config, tmp_path, rung=rung) as connection:
-        assert connection.route == expected
-        assert (await connection.model.send(GENERATE)).choices[0].text
+async def test_log_probs_of_another_text_are_refused(rule):
+    route = await route_of(Scripted(rule))
+    assert route.rung not in ("score", "echo", "prompt_logprobs")
 
 
-async def test_the_simulated_model_without_log_probs_scores_nothing(tmp_path):
-    config = LLMConfig(provider="simulated", model="simulated")
-    async with connected(config, tmp_path, rung="monte_carlo") as connection:
-        with pytest.raises(ScoringError, match="gives no log-probs"):
-            await connection.model.send(SCORE)
+@pytest.mark.parametrize("told", [None, (0.0,)])
+async def test_where_nothing_is_told_of_the_text_the_order_of_two_texts_decides(told):
+    other = Scripted(lambda target, place: (-9.0,) if place else (-4.0,), told=told)
+    assert await route_of(other) == CHAT_SCORE
 
 
-async def test_the_simulated_model_with_labels_alone_scores_single_words(tmp_path):
-    config = LLMConfig(provider="simulated", model="simulated")
-    async with connected(config, tmp_path, rung="label") as connection:
-        scored = await connection.model.send(SCORE)
-        assert [choice.text for choice in scored.choices] == list(SCORE.targets)
-        with pytest.raises(ScoringError, match="'Osaka Bay' has more than one word"):
-            await connection.model.send(replace(SCORE, targets=("Tokyo", "Osaka Bay")))
+async def test_a_model_that_thinks_first_is_given_the_tokens_to_answer():
+    assert await route_of(Scripted(true_scores, silent_below=100)) == CHAT_SCORE
+
+
+async def test_an_endpoint_that_refuses_log_probs_may_still_score_texts():
+    class Refusing(Scripted):
+        async def send(self, request: Sendable) -> Response:
+            if isinstance(request, GenerateRequest) and request.logprobs:
+                raise ParameterError("logprobs are not supported")
+            return await super().send(request)
+
+    assert await route_of(Refusing(true_scores)) == CHAT_SCORE
+
+
+class OneAnswer(Scripted):
+    """It answers a list by the answer to its first prompt, as servers do that take no lists."""
+
+    async def send(self, request: Sendable) -> Response:
+        if isinstance(request, RequestList):
+            parts = tuple(Response((Choice("Tokyo"),), Usage()) for _ in request.requests)
+            return Response((), Usage(), parts=parts)
+        response = await super().send(request)
+        asked = request.messages[-1].text
+        if isinstance(request, GenerateRequest) and "Japan" not in asked:
+            return Response((Choice("Rome"),), Usage())
+        return response
+
+
+@pytest.mark.parametrize("kind", [Scripted, OneAnswer])
+async def test_lists_are_taken_only_if_each_prompt_gets_what_it_gets_alone(kind):
+    config = LLMConfig(model="scripted", provider="simulated", api="completions")
+    model = kind(true_scores)
+    assert not (await probe(lambda _: model, config)).takes_lists
+
+
+async def test_a_server_that_refuses_lists_of_prompts_is_asked_for_one_at_a_time():
+    async with serve(FixedWorld(), routes=frozenset({"completions"})) as server:
+        config = endpoint_config(server.base_url)
+        async with open_session(config) as session:
+
+            def open_route(route: Route) -> LanguageModel:
+                return WithoutLists(Endpoint(config, session, route))
+
+            route = await probe(open_route, config)
+            assert not route.takes_lists
+            assert (await Endpoint(config, session, route).send(GENERATE)).choices
+            assert (await Endpoint(config, session, route).send(SCORE)).choices
+
+
+class WithoutLists:
+    """It refuses lists, and passes on the rest."""
+
+    def __init__(self, inner: Endpoint) -> None:
+        self._inner = inner
+
+    async def send(self, request: Sendable) -> Response:
+        if isinstance(request, RequestList):
+            raise LLMError("prompt must be a string")
+        return await self._inner.send(request)

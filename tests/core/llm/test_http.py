@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import anyio
 import pytest
@@ -13,13 +15,17 @@ from dln_core.errors import (
     AuthenticationError,
     ContextLengthError,
     LLMError,
+    ParameterError,
+    RequestError,
     ScoringError,
     TransientError,
 )
 from dln_core.llm import retry
-from dln_core.llm.base import GenerateRequest
+from dln_core.llm.base import GenerateRequest, RequestList
+from dln_core.llm.capabilities import Route
 from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.retry import Retry
+from dln_core.types import Message, Usage
 from tests.core.llm.toys import GENERATE, QUESTION, SCORE, FixedWorld, endpoint_config
 from tests.faults import (
     CUT_BODY,
@@ -69,13 +75,16 @@ NOT_TOO_LONG = {
 }
 
 
+OTHER = (Message("user", "Name another city of Japan."),)
+
+
 @asynccontextmanager
 async def endpoint(
-    server: OpenAIServer, *, api: str = "chat", rung: str | None = "score"
+    server: OpenAIServer, *, api: str = "chat", rung: str | None = "score", **settings: Any
 ) -> AsyncIterator[Endpoint]:
-    config = endpoint_config(server.base_url)
+    config = replace(endpoint_config(server.base_url), **settings)
     async with open_session(config) as session:
-        yield Endpoint(config, session, api=api, rung=rung)
+        yield Endpoint(config, session, Route(api, rung))
 
 
 @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
@@ -116,7 +125,10 @@ async def test_one_attempt_means_no_second_one(server):
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        (failed(400, "seed is not supported"), LLMError),
+        (failed(400, "this text is not taken"), RequestError),
+        (failed(413, "the body is too large"), RequestError),
+        (failed(422, "the input cannot be read"), RequestError),
+        (failed(400, "seed is not supported"), ParameterError),
         (failed(404, "no such model"), LLMError),
         (failed(501, "this route is not implemented"), LLMError),
         (TOO_LONG, ContextLengthError),
@@ -156,21 +168,36 @@ async def test_what_may_pass_is_not_taken_for_a_request_that_is_too_long(server,
             await model.send(GENERATE)
 
 
-@pytest.mark.parametrize("status", [401, 400, 503])
-async def test_the_key_is_sent_but_appears_in_no_error(monkeypatch, status):
+@pytest.mark.parametrize("status", [401, 400, 404, 503])
+@pytest.mark.parametrize(
+    ("provider", "header", "value"),
+    [
+        ("openai_compatible", "Authorization", f"Bearer {PLANTED_KEY}"),
+        ("azure", "api-key", PLANTED_KEY),
+        ("anthropic", "x-api-key", PLANTED_KEY),
+    ],
+)
+async def test_the_key_is_sent_but_appears_in_no_error(
+    monkeypatch, status, provider, header, value
+):
     monkeypatch.setenv("OPENAI_API_KEY", PLANTED_KEY)
     refusal = failed(status, f"Incorrect API key provided: {PLANTED_KEY}")
-    async with serve(FixedWorld(), faults=[refusal]) as server, endpoint(server) as model:
+    async with (
+        serve(FixedWorld(), faults=[refusal]) as server,
+        endpoint(server, provider=provider) as model,
+    ):
         with pytest.raises(LLMError) as caught:
             await Retry(model, 1).send(GENERATE)
-    assert server.seen[0].headers["Authorization"] == f"Bearer {PLANTED_KEY}"
+        assert PLANTED_KEY not in repr(vars(model))
+    assert server.seen[0].headers[header] == value
     assert "Incorrect API key provided" in str(caught.value)
     assert PLANTED_KEY not in repr(caught.value)
 
 
-async def test_a_broken_body_that_repeats_the_key_does_not_leak_it(monkeypatch, server):
+@pytest.mark.parametrize("body", ["{Bearer %s", '{"error": "Bearer %s"}', '{"choices": ["%s"]}'])
+async def test_a_broken_body_that_repeats_the_key_does_not_leak_it(monkeypatch, server, body):
     monkeypatch.setenv("OPENAI_API_KEY", PLANTED_KEY)
-    server.fail_first(Fault(200, f"{{Bearer {PLANTED_KEY}"))
+    server.fail_first(Fault(200, body % PLANTED_KEY))
     async with endpoint(server) as model:
         with pytest.raises(TransientError) as caught:
             await model.send(GENERATE)
@@ -222,7 +249,7 @@ async def test_a_refused_connection_is_transient_and_names_the_address():
         gone = server.base_url
     config = endpoint_config(gone)
     async with open_session(config) as session:
-        model = Endpoint(config, session, api="chat", rung=None)
+        model = Endpoint(config, session, Route("chat", None))
         with pytest.raises(TransientError, match=rf"{gone}/\S+ \(Connection refused\)$"):
             await model.send(GENERATE)
 
@@ -233,7 +260,7 @@ async def test_a_server_that_is_too_slow_is_a_transient_failure():
         config.timeout_s = 0.1
         async with open_session(config) as session:
             with pytest.raises(TransientError, match="TimeoutError"):
-                await Endpoint(config, session, api="chat", rung=None).send(GENERATE)
+                await Endpoint(config, session, Route("chat", None)).send(GENERATE)
 
 
 async def test_a_cancelled_request_leaves_neither_request_nor_connection():
@@ -276,3 +303,59 @@ async def test_usage_is_what_the_server_counted(server):
         response = await model.send(GENERATE)
     assert response.paid
     assert (response.usage.prompt_tokens, response.usage.completion_tokens) == (5, 1)
+
+
+async def test_a_list_of_generations_is_one_call_and_gets_what_each_gets_alone(server):
+    requests = (GENERATE, replace(GENERATE, messages=OTHER))
+    async with endpoint(server, api="completions", rung=None) as model:
+        alone = [await model.send(request) for request in requests]
+        together = await model.send(RequestList(requests))
+    assert server.num_requests == 2 + 1
+    assert [part.choices for part in together.parts] == [response.choices for response in alone]
+    assert sum((part.usage for part in together.parts), Usage()) == together.usage
+
+
+async def test_a_list_of_scorings_is_one_call_and_gets_what_each_gets_alone(server):
+    requests = (SCORE, replace(SCORE, messages=OTHER, targets=("Tokyo", "Osaka Bay", "Oslo")))
+    async with endpoint(server, api="completions", rung="echo") as model:
+        alone = [await model.send(request) for request in requests]
+        together = await model.send(RequestList(requests))
+    assert server.num_requests == 2 + 1
+    assert [part.choices for part in together.parts] == [response.choices for response in alone]
+    assert sum((part.usage for part in together.parts), Usage()) == together.usage
+
+
+async def test_a_list_that_the_endpoint_refuses_is_refused_as_a_whole(server):
+    server.fail_first(failed(400, "prompt must be a string"))
+    async with endpoint(server, api="completions", rung="echo") as model:
+        with pytest.raises(RequestError, match="prompt must be a string"):
+            await model.send(RequestList((SCORE, SCORE)))
+    assert server.num_requests == 1
+
+
+@pytest.mark.parametrize(
+    ("api", "rung", "request_"),
+    [
+        ("chat", None, GENERATE),
+        ("chat", "prompt_logprobs", SCORE),
+        ("completions", "score", SCORE),
+        ("completions", None, SCORE),
+    ],
+)
+async def test_a_list_where_there_are_none_is_refused_without_a_call(server, api, rung, request_):
+    async with endpoint(server, api=api, rung=rung) as model:
+        with pytest.raises(RequestError, match="send each alone"):
+            await model.send(RequestList((request_, request_)))
+    assert server.num_requests == 0
+
+
+@pytest.mark.parametrize("fault", [failed(429, Retry_After="7"), failed(503), failed(500)])
+async def test_a_transient_failure_tells_the_wait_and_whether_there_was_too_much_to_do(
+    server, fault
+):
+    server.fail_first(fault)
+    async with endpoint(server) as model:
+        with pytest.raises(TransientError) as caught:
+            await model.send(GENERATE)
+    assert caught.value.retry_after_s == (7 if fault.status == 429 else None)
+    assert caught.value.is_overload == (fault.status != 500)

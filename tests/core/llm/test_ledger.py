@@ -40,6 +40,13 @@ def test_a_known_price_gives_the_exact_cost_of_what_was_paid():
     assert ledger.cost_usd == pytest.approx(2 * (100 * 0.15 + 10 * 0.6) / 1e6, rel=1e-12)
 
 
+def test_a_partly_stored_answer_is_asked_for_as_a_whole_and_paid_in_part():
+    ledger = Ledger()
+    ledger.record(SCORE, replace(PAID, sent=Usage(100, 4)), PRICE)
+    assert ledger.totals() == Counts(1, 100, 10, 1, 100, 4)
+    assert ledger.cost_usd == pytest.approx((100 * 0.15 + 4 * 0.6) / 1e6, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     "price",
     [

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dln_core.errors import LLMError, ScoringError, UnreachableError
+from dln_core.errors import (
+    ContextLengthError,
+    LLMError,
+    ParameterError,
+    RequestError,
+    UnreachableError,
+)
 from dln_core.proposals.plans import Draft, clean, clean_line, write
 from tests.core.proposals.toys import (
     CASES,
@@ -76,7 +82,8 @@ async def test_a_request_that_fits_is_sent_once_as_it_is():
 async def test_a_request_that_never_fits_writes_nothing():
     model = ShortContext(Writer(GOOD), num_words=3)
     written = await write(model, rewriting(3, 3))
-    assert (written.text, written.num_shrunk) == (None, 2)
+    assert isinstance(written.text, ContextLengthError)
+    assert written.num_shrunk == 2
     assert len(model.sent) == 3
 
 
@@ -98,7 +105,26 @@ async def test_a_proposal_whose_request_never_fits_is_refused(kind):
     assert proposed.refused == {"too_long_for_context": 2}
 
 
-@pytest.mark.parametrize("error", [UnreachableError, ScoringError, LLMError, ValueError])
+async def test_a_proposal_whose_request_is_refused_is_counted_with_its_reason():
+    class Filtered(ShortContext):
+        """Refuses every second request for what it says."""
+
+        async def send(self, request):
+            self.sent.append(request)
+            if len(self.sent) % 2:
+                raise RequestError(f"filtered {len(self.sent)}")
+            return await self.model.send(request)
+
+    world = Writer(*(f"Even or Odd? Mind hint number {n}." for n in range(200)))
+    model = Filtered(world, num_words=0)
+    proposed = await propose(model, config("rewrite"), 6)
+    assert proposed.refused == {"refused_by_endpoint": 3}
+    assert [str(failure) for failure in proposed.failures] == [f"filtered {n}" for n in (1, 3, 5)]
+    assert len(proposed.candidates) == 3
+    assert len(model.sent) == 6
+
+
+@pytest.mark.parametrize("error", [UnreachableError, ParameterError, LLMError, ValueError])
 async def test_other_errors_pass_and_nothing_is_sent_again(error):
     class Failing:
         num_sent = 0

@@ -38,3 +38,41 @@ def test_showing_absent_data_ends_with_2_and_the_remedy(capsys, tmp_path):
 def test_data_that_is_in_place_is_verified_and_not_downloaded(capsys, data_dir):
     assert main(["fetch", "all", "--data-dir", str(data_dir)]) == 0
     assert "0 of 44 files downloaded" in capsys.readouterr().out
+
+
+def test_the_list_tells_kind_labels_licence_and_source(capsys, data_dir):
+    assert main(["list", "--data-dir", str(data_dir)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if " snarks " in line]
+    told = ("bbh", "50 / 75 / 53", "(A) to (B)", "MIT", "suzgunmirac/BIG-Bench-Hard@9ee07bd481fe")
+    assert all(text in line for text in told)
+
+
+def test_data_of_ones_own_is_shown_as_a_run_would_read_it(capsys, tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = "".join(f"Message {i},{('Calm', 'Urgent')[i % 2]}\n" for i in range(40))
+    path.write_text(f"text,class\n{rows}", "utf-8")
+    arguments = [f"path={path}", "task.input=text", "label=class", "labels=[Calm,Urgent]"]
+    assert main(["show", "csv", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert all(text in out for text in ("20 / 10 / 10", "Calm, Urgent", "own", "mine.csv"))
+
+
+def test_another_split_is_shown(capsys, data_dir):
+    assert main(["show", "trec", "split=paper_code", "--data-dir", str(data_dir)]) == 0
+    out = capsys.readouterr().out
+    assert "1000 / 256 / 250" in out
+    assert "137 inputs of test in dev" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["csv"], "task=csv lacks task.path, task.input, task.label"),
+        (["csv", "path"], "path is no setting; write KEY=VALUE"),
+        (["csv", "paht=x"], "'paht' is no setting of TaskConfig"),
+    ],
+)
+def test_settings_that_cannot_be_shown_end_with_2(arguments, told, capsys):
+    assert main(["show", *arguments]) == 2
+    assert told in capsys.readouterr().err

@@ -17,8 +17,9 @@ from dln_core.tasks import Task, load_task, task_names
 from dln_core.tasks.registry import files_of
 from dln_core.tasks.sources import data_folder
 from dln_core.tasks.splits import group_key, normalized
+from dln_core.types import Example
 
-GENERATED = ("triage", "routing", "stock_count")
+GENERATED = tuple(name for name in task_names() if not files_of(name))
 PAPER_SIZES = {
     "hyperbaton": (400, 1000, 250),
     "navigate": (375, 375, 250),
@@ -33,7 +34,7 @@ PAPER_SIZES = {
     "gsm8k": (3736, 3737, 1319),
 }
 SMALLER_BBH_TESTS = {"causal_judgement": 62, "penguins_in_a_table": 21, "snarks": 53}
-GENERATED_SIZES = {
+GENERATED_SIZES = dict.fromkeys(GENERATED, (200, 100, 250)) | {
     "triage": (200, 100, 240),
     "routing": (195, 105, 240),
     "stock_count": (200, 100, 240),
@@ -45,7 +46,7 @@ def load(name: str, data: DataConfig | None = None) -> Task:
     return load_task(TaskConfig(name=name), data or DataConfig())
 
 
-@pytest.fixture(params=task_names())
+@pytest.fixture(scope="module", params=task_names())
 def task(request: pytest.FixtureRequest) -> Task:
     if request.param not in GENERATED:
         request.getfixturevalue("data_dir")
@@ -208,3 +209,35 @@ def test_a_changed_file_is_refused(tmp_path):
     place.write_text('{"examples": []}')
     with pytest.raises(DataError, match=r"not the pinned file.*found 16 bytes"):
         load("snarks", DataConfig(dir=str(tmp_path)))
+
+
+def everything(task: Task) -> list[tuple[str, Example]]:
+    return [(name, e) for name in ("train", "dev", "test") for e in getattr(task.splits, name)]
+
+
+def printed_options(example: Example) -> list[str]:
+    lines = example.input.partition("\nOptions:\n")[2].splitlines()
+    return [line.partition(") ")[2].strip().lower() for line in lines]
+
+
+def test_stories_with_opposite_answers_do_not_stand_on_both_sides(data_dir):
+    items = everything(load("causal_judgement"))
+    answers: dict[str, set[str]] = {}
+    homes: dict[str, set[str]] = {}
+    for split, example in items:
+        answers.setdefault(normalized(example.input), set()).add(example.target)
+        homes.setdefault(normalized(example.input), set()).add(split)
+    twice = [text for text, given in answers.items() if len(given) == 2]
+    assert sorted(homes[text].pop() for text in twice) == ["dev", "test"]
+
+
+def test_the_odd_items_of_bbh_are_those_that_the_notes_tell(data_dir):
+    odd = []
+    for name in ("movie_recommendation", "ruin_names", "snarks"):
+        for split, example in everything(load(name)):
+            options = printed_options(example)
+            gold = options[example.labels.index(example.target)]
+            asked = re.search(r"name: '(.*)'\?", example.input)
+            if len(options) < 2 or options.count(gold) > 1 or (asked and asked[1].lower() == gold):
+                odd.append((name, split))
+    assert odd == [("ruin_names", "train"), ("snarks", "dev"), ("snarks", "test")]

@@ -33,7 +33,7 @@ def encode(engine: LocalEngine, *texts: str) -> tuple[Tokens, ...]:
 
 def echoed(engine: LocalEngine, context: Tokens, target: Tokens) -> list[float]:
     whole = np.concatenate([context, target])
-    return list(engine.echoer.echo(whole).logprobs[len(context) :])
+    return list(engine.echo(whole).logprobs[len(context) :])
 
 
 def test_shared_scores_equal_plain_echo(engine: LocalEngine) -> None:
@@ -44,7 +44,7 @@ def test_shared_scores_equal_plain_echo(engine: LocalEngine) -> None:
         for num_shown in (4, 0)
         for text in texts
     ]
-    for job, scores in zip(jobs, engine.scorer.score(jobs), strict=True):
+    for job, scores in zip(jobs, engine.score(jobs), strict=True):
         for target, logprobs in zip(job.targets, scores, strict=True):
             expected = echoed(engine, job.context, target)
             np.testing.assert_allclose(logprobs, expected, atol=1e-3)
@@ -52,16 +52,16 @@ def test_shared_scores_equal_plain_echo(engine: LocalEngine) -> None:
 
 def test_a_score_does_not_depend_on_what_was_scored_before(engine: LocalEngine) -> None:
     job = ScoreJob(conversation(engine, "Where is my order?"), encode(engine, "Urgent", "Normal"))
-    first = engine.scorer.score([job])
-    engine.scorer.score([ScoreJob(conversation(engine, "Something else"), job.targets)] * 3)
-    second = engine.scorer.score([job])
+    first = engine.score([job])
+    engine.score([ScoreJob(conversation(engine, "Something else"), job.targets)] * 3)
+    second = engine.score([job])
     np.testing.assert_allclose(np.concatenate(first[0]), np.concatenate(second[0]), atol=1e-3)
 
 
 def test_many_targets_of_one_context_are_all_scored(engine: LocalEngine) -> None:
     context = conversation(engine, "Where is my order?", num_shown=1)
     targets = encode(engine, *[f"Answer number {i}" for i in range(40)])
-    scores = engine.scorer.score([ScoreJob(context, targets)])[0]
+    scores = engine.score([ScoreJob(context, targets)])[0]
     assert [len(logprobs) for logprobs in scores] == [len(target) for target in targets]
     np.testing.assert_allclose(scores[39], echoed(engine, context, targets[39]), atol=1e-3)
 
@@ -70,10 +70,10 @@ def test_long_texts_are_read_in_steps_without_a_seam(engine: LocalEngine) -> Non
     text = " ".join(f"Line {i} tells of ship {i * i} and its captain." for i in range(70))
     tokens = engine.tokenizer.encode(text)[:800]
     assert len(tokens) > 700
-    logprobs = engine.echoer.echo(tokens).logprobs
-    np.testing.assert_allclose(engine.echoer.echo(tokens[:300]).logprobs, logprobs[:300], atol=1e-3)
+    logprobs = engine.echo(tokens).logprobs
+    np.testing.assert_allclose(engine.echo(tokens[:300]).logprobs, logprobs[:300], atol=1e-3)
     job = ScoreJob(tokens[:650], (tokens[650:], tokens[650:655]))
-    long, short = engine.scorer.score([job])[0]
+    long, short = engine.score([job])[0]
     np.testing.assert_allclose(long, logprobs[650:], atol=1e-3)
     np.testing.assert_allclose(short, logprobs[650:655], atol=1e-3)
 
@@ -84,18 +84,19 @@ def test_rounded_activations_stay_near_full_precision(
     fast = LocalEngine(small_model)
     targets = encode(engine, "Urgent", "Normal", "Please call back")
     jobs = [ScoreJob(conversation(engine, f"Order {i} is late"), targets) for i in range(8)]
-    exact = np.concatenate([np.concatenate(s) for s in engine.scorer.score(jobs)])
-    rounded = np.concatenate([np.concatenate(s) for s in fast.scorer.score(jobs)])
+    exact = np.concatenate([np.concatenate(s) for s in engine.score(jobs)])
+    rounded = np.concatenate([np.concatenate(s) for s in fast.score(jobs)])
     assert np.abs(exact - rounded).mean() < 0.2
 
 
 def test_no_token_is_more_probable_than_the_best_one(engine: LocalEngine) -> None:
     context = conversation(engine, "Hello", num_shown=0)
     some = tuple(np.array([token], dtype=np.int32) for token in range(0, 48_000, 1000))
-    echo = engine.echoer.echo(np.concatenate([context, some[0]]))
-    best = np.array([echo.best_tokens[-1]], dtype=np.int32)
-    *scores, top = engine.scorer.score([ScoreJob(context, (*some, best))])[0]
-    assert top[0] == pytest.approx(echo.best_logprobs[-1], abs=1e-3)
+    echo = engine.echo(np.concatenate([context, some[0]]))
+    ((token, logprob),) = echo.top[-1]
+    best = np.array([token], dtype=np.int32)
+    *scores, top = engine.score([ScoreJob(context, (*some, best))])[0]
+    assert top[0] == pytest.approx(logprob, abs=1e-3)
     assert all(logprobs[0] <= top[0] for logprobs in scores)
 
 
@@ -108,23 +109,23 @@ def jobs_of_seeds(engine: LocalEngine, *seeds: int) -> list[GenerateJob]:
 
 
 def test_equal_seeds_give_equal_texts_and_different_seeds_differ(engine: LocalEngine) -> None:
-    texts = [made.text for made in engine.generator.generate(jobs_of_seeds(engine, 1, 2, 1, 3))]
+    texts = [made.text for made in engine.generate(jobs_of_seeds(engine, 1, 2, 1, 3))]
     assert texts[0] == texts[2]
     assert len(set(texts)) == 3
 
 
 def test_a_sample_does_not_depend_on_its_batch(engine: LocalEngine) -> None:
-    together = engine.generator.generate(jobs_of_seeds(engine, 1, 2, 3, 4))
-    alone = engine.generator.generate(jobs_of_seeds(engine, 3))
+    together = engine.generate(jobs_of_seeds(engine, 1, 2, 3, 4))
+    alone = engine.generate(jobs_of_seeds(engine, 3))
     assert alone[0].text == together[2].text
 
 
 def test_greedy_tokens_are_the_most_probable_ones(engine: LocalEngine) -> None:
     context = conversation(engine, "Where is my order?", num_shown=2)
     other = conversation(engine, "A text of quite another length, to pad the first", num_shown=1)
-    jobs = [GenerateJob(context=c, max_tokens=12) for c in (context, other)]
-    for job, made in zip(jobs, engine.generator.generate(jobs), strict=True):
-        assert made.tokens == made.best_tokens
+    jobs = [GenerateJob(context=c, max_tokens=12, num_top=1) for c in (context, other)]
+    for job, made in zip(jobs, engine.generate(jobs), strict=True):
+        assert made.tokens == tuple(token for ((token, _),) in made.top)
         expected = echoed(engine, job.context, np.array(made.tokens, dtype=np.int32))
         np.testing.assert_allclose(made.logprobs, expected, atol=1e-3)
 
@@ -132,9 +133,9 @@ def test_greedy_tokens_are_the_most_probable_ones(engine: LocalEngine) -> None:
 def test_a_stop_string_ends_the_text_before_it(engine: LocalEngine) -> None:
     turn = {"role": "user", "content": "Count from one to ten in digits, with commas."}
     context = engine.tokenizer.encode(engine.tokenizer.render_chat([turn]))
-    free = engine.generator.generate([GenerateJob(context=context, max_tokens=24)])[0]
+    free = engine.generate([GenerateJob(context=context, max_tokens=24)])[0]
     stop = free.text[5:8]
-    cut = engine.generator.generate([GenerateJob(context=context, max_tokens=24, stop=(stop,))])[0]
+    cut = engine.generate([GenerateJob(context=context, max_tokens=24, stop=(stop,))])[0]
     assert cut.text == free.text[: free.text.index(stop)]
     assert cut.finish_reason == "stop"
 
@@ -155,7 +156,7 @@ def test_a_stopped_engine_refuses_work(small_model: Path) -> None:
     engine = LocalEngine(small_model)
     engine.stop()
     with pytest.raises(LLMError, match="stopped"):
-        engine.generator.generate(jobs_of_seeds(engine, 1))
+        engine.generate(jobs_of_seeds(engine, 1))
 
 
 def test_a_folder_without_model_is_refused(tmp_path: Path) -> None:

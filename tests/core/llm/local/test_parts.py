@@ -1,78 +1,19 @@
-"""The engine's parts that need no model: prefixes, sampling, batching, reading of fields."""
+"""The engine's parts that need no model: sampling, unfinished texts, reading of fields."""
 
 from __future__ import annotations
 
 import pickle
-import threading
-from collections.abc import Sequence
 from typing import Any
 
-import anyio
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dln_core.errors import LLMError
 from dln_core.llm.local import fields
-from dln_core.llm.local.batching import MicroBatcher
 from dln_core.llm.local.fields import BadRequest
-from dln_core.llm.local.generation import sample
-from dln_core.llm.local.prefixes import (
-    PrefixMemory,
-    common_length,
-    group_by_prefix,
-    nearest_to_first,
-)
-from dln_core.llm.local.session import Prefix
-from dln_core.llm.local.tokens import Tokens
-
-
-def tokens(*values: int) -> Tokens:
-    return np.array(values, dtype=np.int32)
-
-
-sequences = st.lists(
-    st.lists(st.integers(0, 2), min_size=1, max_size=60).map(lambda v: tokens(*v)),
-    min_size=1,
-    max_size=12,
-)
-
-
-@given(sequences)
-def test_groups_hold_every_sequence_once_and_share_their_prefix(given_: list[Tokens]) -> None:
-    groups = group_by_prefix(given_)
-    assert sorted(i for members, _ in groups for i in members) == list(range(len(given_)))
-    for members, length in groups:
-        for index in members:
-            assert common_length(given_[members[0]], given_[index]) >= length
-            assert length < len(given_[index])
-
-
-def test_prompts_of_different_beginnings_make_groups_of_their_own() -> None:
-    first, second = list(range(100)), [7, *range(200, 300)]
-    inputs = [tokens(*prompt, i, i + 1) for i in range(5) for prompt in (first, second)]
-    groups = sorted(group_by_prefix(inputs), key=lambda group: group[1])
-    assert [(len(members), length) for members, length in groups] == [(5, 100), (5, 101)]
-
-
-def test_the_oldest_job_comes_first_and_brings_its_neighbours() -> None:
-    waiting = [tokens(1, 2, 3), tokens(9, 9), tokens(1, 2, 4), tokens(1, 5)]
-    assert nearest_to_first(waiting) == [0, 2, 3, 1]
-
-
-def make_prefix(*values: int) -> Prefix:
-    return Prefix(tokens(*values), (np.zeros((1, 1, len(values), 4), dtype=np.float32),))
-
-
-def test_the_memory_finds_the_longest_prefix_and_drops_the_least_used() -> None:
-    memory = PrefixMemory(max_bytes=2 * make_prefix(1, 2, 3).num_bytes)
-    memory.add(make_prefix(1, 2, 3))
-    memory.add(make_prefix(4, 5, 6))
-    assert memory.find(tokens(1, 2, 9))[1] == 2
-    memory.add(make_prefix(7, 8, 9))
-    assert memory.find(tokens(4, 5, 6)) == (None, 0)
-    assert memory.find(tokens(1, 2, 3, 4))[1] == 3
+from dln_core.llm.local.generation import settled
+from dln_core.llm.local.sampling import sample
 
 
 def test_samples_follow_the_distribution() -> None:
@@ -99,66 +40,32 @@ def test_a_nucleus_wider_than_the_first_search_is_still_exact() -> None:
     assert len(drawn) > 4000
 
 
-async def test_jobs_that_arrive_together_run_together() -> None:
-    batches: list[int] = []
-
-    def run(jobs: Sequence[int]) -> list[int]:
-        batches.append(len(jobs))
-        return [job * 10 for job in jobs]
-
-    batcher: MicroBatcher[int, int] = MicroBatcher(lambda jobs: list(range(len(jobs)))[:8], run)
-    answers: dict[int, list[int]] = {}
-
-    async def ask(first: int) -> None:
-        answers[first] = await batcher.submit([first, first + 1])
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(batcher.serve)
-        async with anyio.create_task_group() as askers:
-            for first in range(0, 20, 2):
-                askers.start_soon(ask, first)
-        tasks.cancel_scope.cancel()
-    assert answers == {first: [first * 10, first * 10 + 10] for first in range(0, 20, 2)}
-    assert batches == [8, 8, 4]
+@given(st.text(max_size=20), st.lists(st.text(min_size=1, max_size=4), max_size=2))
+def test_what_is_settled_of_a_text_stays_whatever_comes(text: str, stops: list[str]) -> None:
+    raw = text.encode()
+    ends = [raw.find(stop.encode()) for stop in stops]
+    whole = raw[: min((end for end in ends if end >= 0), default=len(raw))].decode()
+    for size in range(len(raw) + 1):
+        if any(stop.encode() in raw[:size] for stop in stops):
+            break
+        assert whole.startswith(raw[: settled(raw[:size], stops)].decode())
 
 
-async def test_a_failed_batch_fails_its_requests_and_the_next_one_runs() -> None:
-    def run(jobs: Sequence[int]) -> list[int]:
-        if 0 in jobs:
-            raise LLMError("zero cannot be answered")
-        return list(jobs)
-
-    batcher: MicroBatcher[int, int] = MicroBatcher(lambda jobs: list(range(len(jobs))), run)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(batcher.serve)
-        with pytest.raises(LLMError, match="zero"):
-            await batcher.submit([0, 1])
-        assert await batcher.submit([1, 2]) == [1, 2]
-        tasks.cancel_scope.cancel()
-
-
-async def test_a_caller_that_leaves_takes_its_waiting_jobs_along() -> None:
-    started, release = threading.Event(), threading.Event()
-    ran: list[int] = []
-
-    def run(jobs: Sequence[int]) -> list[int]:
-        ran.extend(jobs)
-        started.set()
-        release.wait()
-        return list(jobs)
-
-    batcher: MicroBatcher[int, int] = MicroBatcher(lambda jobs: [0], run)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(batcher.serve)
-        tasks.start_soon(batcher.submit, [1])
-        await anyio.to_thread.run_sync(started.wait)
-        with anyio.CancelScope() as leaving:
-            leaving.cancel()
-            await batcher.submit([2])
-        release.set()
-        assert await batcher.submit([3]) == [3]
-        tasks.cancel_scope.cancel()
-    assert ran == [1, 3]
+@pytest.mark.parametrize(
+    ("raw", "stops", "expected"),
+    [
+        (b"", (), 0),
+        (b"a stop", ("stop!",), 2),
+        (b"a sto", ("stop!",), 2),
+        (b"a stow", ("stop!",), 6),
+        ("5 €".encode()[:-1], (), 2),
+    ],
+)
+def test_only_what_may_go_on_is_held_back(
+    raw: bytes, stops: tuple[str, ...], expected: int
+) -> None:
+    # The whole stop string would have ended the text; all but its last character may begin it.
+    assert settled(raw, stops) == expected
 
 
 @pytest.mark.parametrize(

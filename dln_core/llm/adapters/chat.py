@@ -1,0 +1,39 @@
+"""The chat completions route of OpenAI's protocol: a conversation in, its next turn out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dln_core.config import LLMConfig
+from dln_core.errors import TransientError
+from dln_core.llm.adapters.calls import Call
+from dln_core.llm.adapters.logprobs import sampled
+from dln_core.llm.adapters.parameters import asks_logprobs, sampling
+from dln_core.llm.adapters.texts import as_chat, finished, text_of
+from dln_core.llm.base import Choice, GenerateRequest
+
+PATH = "chat/completions"
+
+
+def write(config: LLMConfig, request: GenerateRequest) -> Call:
+    """Ask for the next turn."""
+    asked = asks_logprobs(config, request)
+    logprobs = {"logprobs": True, "top_logprobs": 1} if asked else {}
+    body = {"model": config.model, **sampling(config, request), **logprobs, **config.extra}
+    return Call(PATH, body | {"messages": as_chat(request.messages)})
+
+
+def read(request: GenerateRequest, body: Any) -> Choice:
+    """Read the next turn.
+
+    Raises:
+        TransientError: If the body lacks what every answer has.
+    """
+    try:
+        entry = body["choices"][0]
+        raw = text_of(entry["message"].get("content"))
+        given = (entry.get("logprobs") or {}).get("content") if request.logprobs else None
+        values = sampled(raw, "", ((token["token"], token["logprob"]) for token in given or ()))
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise TransientError(f"the endpoint sent no text: {body!r:.200}") from error
+    return Choice(finished(raw, request.stop), values, entry.get("finish_reason") or "stop")

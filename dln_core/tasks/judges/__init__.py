@@ -1,0 +1,1 @@
+"""Reading the answer out of what a model wrote, one module for each kind of answer."""

@@ -1,0 +1,125 @@
+"""Judges that the user names."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from dln_core.config import DataConfig, TaskConfig
+from dln_core.errors import ConfigError, DataError
+from dln_core.tasks import Task, load_task
+from dln_core.tasks.judges.custom import f1
+from dln_core.tasks.own import make_task
+
+
+def task(judge: object, answer: str = "x") -> Task:
+    splits = {name: [(f"{name} question", answer)] for name in ("train", "dev", "test")}
+    return make_task("Answer.", splits, judge=judge)
+
+
+@pytest.mark.parametrize(
+    ("judge", "prediction", "target", "verdict"),
+    [
+        ("exact", " Paris\n", "Paris", True),
+        ("exact", "paris", "Paris", False),
+        ("exact", "The answer is Paris", "Paris", False),
+        ("option", "The answer is (B).", "(B)", True),
+        ("option", "(A)", "(B)", False),
+        ("number", "It costs $1,000.", "1000.0", True),
+        ("number", "-3", "3", False),
+        ("set", "red, green and blue", "blue; green; red", True),
+        ("set", "1. red\n2. green", "green, red", True),
+        ("set", "The answer is: red", "red", True),
+        ("set", "red, green", "red", False),
+        ("set", "red", "red, green", False),
+        ("regex", "call 555-0199", r"call \d{3}-\d{4}", True),
+        ("regex", "do call 555-0199 now", r"call \d{3}-\d{4}", False),
+        ("f1", "The cat sat on the mat.", "a cat sat on a mat", True),
+        ("f1", "a dog", "a cat sat on a mat", False),
+        ("f1:0.9", "a cat sat", "a cat sat on a mat", False),
+        ("f1:0.6", "a cat sat", "a cat sat on a mat", True),
+    ],
+)
+def test_a_named_judge_gives_its_verdict(judge, prediction, target, verdict):
+    assert task(judge, answer="1").judge(prediction, target) == verdict
+
+
+def test_f1_is_the_harmonic_mean_of_what_is_said_and_wanted():
+    # Two of two words said are wanted, two of four wanted ones are said: 2 * 1 * 0.5 / 1.5.
+    assert f1("cat sat", "cat sat on mat") == pytest.approx(2 / 3)
+    assert f1("", "cat") == f1("dog", "cat") == 0
+    assert f1("cat cat", "cat") == pytest.approx(2 / 3)
+
+
+def test_a_function_may_judge():
+    def starts_alike(prediction: str, target: str) -> bool:
+        return prediction[:1] == target[:1]
+
+    judged = task(starts_alike)
+    assert judged.judge("xylophone", "x")
+    assert not judged.judge("piano", "x")
+    assert "starts_alike" in judged.judge_name
+
+
+def test_a_function_is_found_by_its_module_and_its_source_is_in_the_digest(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = []
+    for text in ("prediction == target", "target in prediction"):
+        (tmp_path / "my_judges.py").write_text(
+            f"def right(prediction, target):\n    return {text}\n"
+        )
+        sys.modules.pop("my_judges", None)
+        importlib.invalidate_caches()
+        judged = load_task(TaskConfig(name="triage", judge="my_judges:right"), DataConfig())
+        digests.append(judged.digest)
+    sys.modules.pop("my_judges", None)
+    assert judged.judge("very Urgent", "Urgent")
+    assert len({*digests, load_task(TaskConfig(name="triage"), DataConfig()).digest}) == 3
+
+
+def test_a_judge_that_returns_no_truth_value_is_told():
+    with pytest.raises(ConfigError, match=r"returned 0.7; it must return True or False"):
+        task(lambda prediction, target: 0.7).judge("x", "x")
+
+
+@pytest.mark.parametrize(
+    ("judge", "told"),
+    [
+        ("exakt", r"task.judge=exakt is unknown; choose a kind of answer .*exact, set, regex, f1"),
+        ("f1:2", r"task.judge=f1:2 needs a threshold above 0 and up to 1"),
+        ("f1:much", r"task.judge=f1:much needs a threshold"),
+        ("no_such_module:f", r"no_such_module cannot be imported"),
+        ("math:no_such", r"math has no function no_such"),
+        ("math:pi", r"math has no function pi"),
+    ],
+)
+def test_an_unknown_judge_is_refused(judge, told):
+    with pytest.raises(ConfigError, match=told):
+        task(judge)
+
+
+@pytest.mark.parametrize(
+    ("judge", "answer", "told"),
+    [
+        ("number", "many", "line 3: the answer 'many' cannot be read as number"),
+        ("option", "the first", "line 3: the answer 'the first' cannot be read as option"),
+        ("regex", "(open", r"line 3: '\(open' is no regular expression"),
+    ],
+)
+def test_answers_that_the_judge_could_never_accept_are_told(tmp_path: Path, judge, answer, told):
+    path = tmp_path / "mine.csv"
+    path.write_text(f"text,answer\nq1,(1)\nq2,{answer}\n", "utf-8")
+    config = TaskConfig(
+        name="csv", format="csv", path=str(path), input="text", label="answer", judge=judge
+    )
+    with pytest.raises(DataError, match=told):
+        load_task(config, DataConfig())
+
+
+def test_a_kind_of_answer_replaces_that_of_a_known_task():
+    strict = load_task(TaskConfig(name="stock_count", judge="exact"), DataConfig())
+    assert not strict.judge("The answer is 7.", "7")
+    assert load_task(TaskConfig(name="stock_count"), DataConfig()).judge("The answer is 7.", "7")
