@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 from jinja2 import StrictUndefined
+from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dln_core.errors import ConfigError
@@ -101,9 +102,21 @@ def templates_digest() -> str:
 
 
 @functools.cache
-def _compiled(source: str) -> Any:
-    return _ENVIRONMENT.from_string(source)
+def _compiled(source: str) -> tuple[Any, tuple[str, ...]]:
+    """A template and the names of the values that it uses."""
+    names = find_undeclared_variables(_ENVIRONMENT.parse(source))
+    return _ENVIRONMENT.from_string(source), tuple(sorted(names))
 
 
 def _render(source: str, values: dict[str, Any]) -> str:
-    return str(_compiled(source).render(values))
+    template, names = _compiled(source)
+    used = tuple((name, values[name]) for name in names if name in values)
+    if all(isinstance(value, str) for _, value in used):
+        return _rendered(source, used)
+    return str(template.render(values))
+
+
+# A step asks for the same few hundred bodies under every candidate.
+@functools.lru_cache(maxsize=1024)
+def _rendered(source: str, values: tuple[tuple[str, str], ...]) -> str:
+    return str(_compiled(source)[0].render(dict(values)))

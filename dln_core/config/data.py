@@ -44,12 +44,12 @@ class TaskConfig:
     def __post_init__(self) -> None:
         own = {"path": self.path, "input": self.input, "label": self.label}
         if self.format is None:
-            given = [name for name, value in (own | {"labels": self.labels}).items() if value]
-            require(
-                not given,
-                f"task={self.name} brings its own data, so task.{given[0] if given else ''} says "
-                f"nothing; leave it out, or read your data with task={', '.join(FORMATS)}",
-            )
+            for name, value in (own | {"labels": self.labels}).items():
+                require(
+                    value is None,
+                    f"task={self.name} brings its own data, so task.{name} says nothing; leave it "
+                    f"out, or read data of your own with task={', '.join(FORMATS)}",
+                )
             return
         require_choice("task.format", self.format, FORMATS)
         missing = [f"task.{name}" for name, value in own.items() if not value]

@@ -60,6 +60,7 @@ def load_own(config: TaskConfig) -> Task:
     path, problems = Path(config.path or ""), Problems()
     items = list(_items(config, path, problems))
     labels = _labels(config, items, problems)
+    _check_case(path, labels)
     _check_targets(config, items, labels, problems)
     _check_homes(items, problems)
     problems.check(path)
@@ -123,6 +124,18 @@ def _labels(config: TaskConfig, items: Sequence[_Item], problems: Problems) -> t
                 f"task.labels=[{','.join(sorted(counts))}]",
             )
     return tuple(sorted(counts))
+
+
+def _check_case(path: Path, labels: tuple[str, ...]) -> None:
+    """Refuse labels that no judge could tell apart."""
+    first: dict[str, str] = {}
+    for label in labels:
+        other = first.setdefault(label.lower(), label)
+        if other != label:
+            raise DataError(
+                f"{path.name}: the labels {other!r} and {label!r} differ in case alone; write them "
+                "alike"
+            )
 
 
 def _check_targets(

@@ -46,9 +46,12 @@ class Row:
     def text(self, name: str) -> str:
         """Return a field as text without space around it; empty if it has no value."""
         value = self.fields.get(name)
-        if value is None:
+        # Tables write a missing number as NaN, which equals nothing.
+        if value is None or value != value:
             return ""
-        return value.strip() if isinstance(value, str) else orjson.dumps(value).decode()
+        if isinstance(value, str):
+            return value.strip()
+        return orjson.dumps(value, default=str).decode().strip('"')
 
 
 @dataclass(slots=True)

@@ -84,8 +84,10 @@ def generate(
     """
     family, level = family_and_level(name)
     dice = Dice(seed, name)
-    parts = {split: _Part(split, size, labels, Dice(seed, f"{name} {split}"))
-             for split, size in sizes.items()}  # fmt: skip
+    parts = {
+        split: _Part(split, size, labels, Dice(seed, f"{name} {split}"))
+        for split, size in sizes.items()
+    }
     num_in_vain = 0
     while not all(part.is_full for part in parts.values()):
         item = FAMILIES[family](dice, level)

@@ -51,7 +51,7 @@ START = re.compile(
     r"(\w+) (?:grows|takes|draws|has) ((?:the )?\w+(?: umbrella| watch)?)(?=[,.]| and)"
 )
 PRINTED_SWAP = re.compile(
-    r"(\w+) (?:and|trades plots with|swaps umbrellas with|trades watches with|trades songs with) (\w+)"
+    r"(\w+) (?:and|(?:trades|swaps) (?:plots|umbrellas|watches|songs) with) (\w+)"
     r"(?: (?:exchange|swap)|\.)"
 )
 

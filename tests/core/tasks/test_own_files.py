@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
 import random
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,12 @@ def test_a_label_that_occurs_once_is_told_as_a_likely_slip(path):
     assert load(path, labels=[*LABELS, "Urgnt"]).labels == (*LABELS, "Urgnt")
 
 
+def test_labels_that_differ_in_case_alone_are_told(path):
+    path.write_text(csv_text([*ROWS, ("Message 98", "urgent"), ("Message 99", "urgent")]), "utf-8")
+    with pytest.raises(DataError, match=r"labels 'Urgent' and 'urgent' differ in case alone"):
+        load(path)
+
+
 def test_an_input_in_two_given_splits_is_told(path):
     rows = [("a", "Calm", "train"), ("b", "Calm", "dev"), ("a", "Calm", "test")]
     path.write_text(csv_text(rows, columns=(*COLUMNS, "part")), "utf-8")
@@ -290,6 +298,19 @@ def test_a_broken_parquet_file_and_a_missing_column_are_told(tmp_path):
         load(broken, "huggingface", input="words")
 
 
+def test_numbers_dates_and_gaps_of_a_table_are_read_as_text(tmp_path):
+    path = tmp_path / "mine.parquet"
+    day = datetime.date(2024, 2, 29)
+    table = {"text": [f"q{i}" for i in range(8)], "answer": [Decimal("2.50")] * 8, "day": [day] * 8}
+    pyarrow.parquet.write_table(pyarrow.table(table), path)
+    assert load(path, "huggingface", labels=[]).splits.test[0].target == "2.50"
+    assert load(path, "huggingface", label="day", labels=[]).splits.test[0].target == "2024-02-29"
+    table["answer"] = [1.5] * 7 + [float("nan")]
+    pyarrow.parquet.write_table(pyarrow.table(table), path)
+    with pytest.raises(DataError, match=r"1 bad row.*row 8: answer is empty"):
+        load(path, "huggingface", labels=[])
+
+
 def test_without_pyarrow_the_remedy_is_told(tmp_path, monkeypatch):
     write_parquet(tmp_path / "mine.parquet", ROWS)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -303,7 +324,7 @@ def test_without_pyarrow_the_remedy_is_told(tmp_path, monkeypatch):
         ({"format": "csv"}, r"task=csv lacks task.path, task.input, task.label; give"),
         ({"format": "cvs"}, r"task.format=cvs is unknown; choose one of: csv, jsonl, huggingface"),
         ({"path": "a.csv"}, r"task=triage brings its own data, so task.path says nothing"),
-        ({"labels": ["A"]}, r"task=triage brings its own data, so task.labels says nothing"),
+        ({"labels": []}, r"task=triage brings its own data, so task.labels says nothing"),
     ],
 )
 def test_settings_that_do_not_fit_each_other_are_refused(changes, told):

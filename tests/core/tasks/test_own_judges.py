@@ -119,6 +119,16 @@ def test_answers_that_the_judge_could_never_accept_are_told(tmp_path: Path, judg
         load_task(config, DataConfig())
 
 
+def test_a_kind_of_answer_that_cannot_read_the_tasks_answers_is_refused():
+    for judge in ("number", "option"):
+        with pytest.raises(
+            ConfigError, match=r"cannot read '(Urgent|Normal)', an answer of triage"
+        ):
+            load_task(TaskConfig(name="triage", judge=judge), DataConfig())
+    with pytest.raises(ConfigError, match=r"cannot read '\d+', an answer of stock_count"):
+        load_task(TaskConfig(name="stock_count", judge="label"), DataConfig())
+
+
 def test_a_kind_of_answer_replaces_that_of_a_known_task():
     strict = load_task(TaskConfig(name="stock_count", judge="exact"), DataConfig())
     assert not strict.judge("The answer is 7.", "7")
