@@ -22,6 +22,8 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.numerics
 	$(BIN)/python -m benchmarks.planted
+	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.limits
 	$(BIN)/python -m benchmarks.local_engine
 
 $(STAMP): pyproject.toml constraints.txt

@@ -12,26 +12,28 @@ Run from the root of the repository: ``python -m benchmarks.step``.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import itertools
 import json
 import math
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import anyio
 import anyio.to_thread
 import numpy as np
+import orjson
 import yaml
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from benchmarks.babble import ANSWERS, Babble
 from dln_core.building import build_network
+from dln_core.concurrency import map_bounded
 from dln_core.config import CacheConfig, LimitsConfig, LLMConfig, NetworkConfig, TrainerConfig
 from dln_core.config.reading import config_from
 from dln_core.llm.base import GenerateRequest, LanguageModel, Request, Response
@@ -49,59 +51,7 @@ from tests.worlds import parity_task
 
 CONF = Path(__file__).parents[1] / "conf"
 SLOTS, LATENCY_S, SECONDS_PER_TOKEN = 32, 0.04, 0.01
-# The simulated server knows answers of at most 16 words again in an echo.
-HIDDEN_WORDS, PROPOSAL_WORDS = 15, 60
-PROPOSAL_TOKENS = 200
-ANSWERS = ("Yes", "No")
-POOL, WINDOW, ANSWER_SHARE = 400, 48, 0.02
-
-
-class Window(Mapping[str, float]):
-    """Some of the pool's texts and, less probable, the answers; nothing is built in advance."""
-
-    def __init__(self, pool: Mapping[str, int], digest: bytes) -> None:
-        self._pool = pool
-        self._start = int.from_bytes(digest[:4], "big") % (len(pool) - WINDOW)
-        total = sum(digest[4:6]) + 2
-        self._answers = {"Yes": (digest[4] + 1) / total, "No": (digest[5] + 1) / total}
-
-    def __getitem__(self, text: str) -> float:
-        if text in self._answers:
-            return ANSWER_SHARE * self._answers[text]
-        if 0 <= self._pool[text] - self._start < WINDOW:
-            return (1.0 - ANSWER_SHARE) / WINDOW
-        raise KeyError(text)
-
-    def __iter__(self) -> Iterator[str]:
-        yield from itertools.islice(self._pool, self._start, self._start + WINDOW)
-        yield from self._answers
-
-    def __len__(self) -> int:
-        return WINDOW + len(self._answers)
-
-
-class Babble:
-    """A model that writes one of some dozen senseless texts, other ones after every question."""
-
-    def __init__(self) -> None:
-        rng = np.random.default_rng(0)
-        self._hidden, self._proposals = pool(HIDDEN_WORDS, rng), pool(PROPOSAL_WORDS, rng)
-
-    def distribution(self, request: Request) -> Mapping[str, float]:
-        """A window of the texts, by the question alone."""
-        question = request.messages[-1].text
-        if "capital" in question:
-            # The probe of what the endpoint can do asks for something short.
-            return {"Tokyo": 0.9, "Kyoto": 0.1}
-        is_long = isinstance(request, GenerateRequest) and request.max_tokens >= PROPOSAL_TOKENS
-        texts = self._proposals if is_long else self._hidden
-        return Window(texts, hashlib.sha256(question.encode()).digest())
-
-
-def pool(num_words: int, rng: np.random.Generator) -> dict[str, int]:
-    """Distinct texts of so many words, with their numbers."""
-    words = [f"w{number:x}" for number in range(500)]
-    return {" ".join(rng.choice(words, num_words)): number for number in range(POOL)}
+BARE_TEXTS, BARE_WORDS = 800, 200
 
 
 def _settings(name: str) -> dict[str, Any]:
@@ -234,11 +184,10 @@ async def run_steps(num_trainers: int) -> tuple[Use, list[dict[str, Any]]]:
     server = SimulatedServer(Babble(), config)
     async with AsyncExitStack() as stack:
         address = await stack.enter_async_context(listen(server.build_app()))
-        command = [sys.executable, "-m", "benchmarks.step", "--address", address, "--seed"]
         lines, processes = [], []
         for seed in range(1, num_trainers + 1):
             process = await stack.enter_async_context(
-                await anyio.open_process([*command, str(seed)], stderr=None)
+                await anyio.open_process(child(address, "--seed", str(seed)), stderr=None)
             )
             processes.append(process)
             lines.append(BufferedByteReceiveStream(process.stdout))
@@ -252,6 +201,24 @@ async def run_steps(num_trainers: int) -> tuple[Use, list[dict[str, Any]]]:
     spans = list(server.slots.spans)
     use = Use(slot_use(spans), len(spans), server.num_requests - before)
     return use, took
+
+
+async def print_bare_cost(address: str) -> None:
+    """Print the CPU that aiohttp alone takes for a scored text, one a call and eight a call."""
+    text = " ".join(f"word{number}" for number in range(BARE_WORDS)) + " Yes"
+    async with aiohttp.ClientSession() as session:
+
+        async def post(size: int) -> None:
+            body = {"prompt": [text] * size, "max_tokens": 1, "echo": True, "logprobs": 1}
+            async with session.post(f"{address}/completions", data=orjson.dumps(body)) as answer:
+                orjson.loads(await answer.read())
+
+        costs = []
+        for size in (1, 8):
+            cpu = time.process_time()
+            await map_bounded(post, [size] * (BARE_TEXTS // size), bound=SLOTS)
+            costs.append(1e3 * (time.process_time() - cpu) / BARE_TEXTS)
+    print(f"aiohttp alone: {costs[0]:.2f} ms of CPU a text, {costs[1]:.2f} with lists of eight")
 
 
 def is_same(first: Any, second: Any) -> bool:
@@ -291,6 +258,13 @@ async def main() -> None:
         plain = [await plain_result(seed) for seed in range(1, num_trainers + 1)]
         equal = [is_same(one["result"], other) for one, other in zip(took, plain, strict=True)]
         print(f"  results equal to those of one call a request: {sum(equal)} of {num_trainers}")
+    async with listen(SimulatedServer(Babble()).build_app()) as address:
+        await anyio.run_process(child(address), stdout=None, stderr=None)
+
+
+def child(address: str, *more: str) -> list[str]:
+    """The command of a process of this benchmark; without a seed it makes no step."""
+    return [sys.executable, "-m", "benchmarks.step", "--address", address, *more]
 
 
 if __name__ == "__main__":
@@ -298,7 +272,10 @@ if __name__ == "__main__":
     parser.add_argument("--address")
     parser.add_argument("--seed", type=int)
     options = parser.parse_args()
-    if options.address:
-        anyio.run(run_trainer, options.address, options.seed, backend_options={"use_uvloop": True})
+    loop = {"use_uvloop": True}
+    if options.seed:
+        anyio.run(run_trainer, options.address, options.seed, backend_options=loop)
+    elif options.address:
+        anyio.run(print_bare_cost, options.address, backend_options=loop)
     else:
         anyio.run(main)

@@ -77,7 +77,9 @@ class Cache:
         missing = tuple(target for target, key in keys.items() if key not in found)
         sent = None
         if missing:
-            sent = await self._inner.send(replace(request, targets=missing))
+            is_whole = len(missing) == len(request.targets)
+            asked = request if is_whole else replace(request, targets=missing)
+            sent = await self._inner.send(asked)
             pairs = encode_pairs(sent, shares_context)
             answers = {keys[target]: pair for target, pair in zip(missing, pairs, strict=True)}
             await self._keep(answers)

@@ -48,6 +48,7 @@ def read_brackets(text: str) -> str | None:
 
 def _blocks(text: str) -> Iterator[str]:
     """Everything that may be a list by itself, in the order of the text."""
+    yield text
     for paragraph in re.split(r"\n\s*\n", text):
         yield paragraph
         for line in paragraph.splitlines():

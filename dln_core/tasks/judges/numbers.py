@@ -14,7 +14,7 @@ _DIGITS = (
 _SCALES = {"k": 1000, "dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6}
 _NUMBER = re.compile(
     r"(?P<sign>(?<![\w.)\-])[-+])?(?<![\w.])"
-    rf"(?:(?P<whole>\d+) (?=\d+/\d))?(?P<digits>{_DIGITS})(?!\w*\d)"
+    rf"(?:(?P<whole>\d+) (?=\d+/\d))?(?P<digits>{_DIGITS})(?!\w*\d|(?:st|nd|rd|th)\b)"
     r"(?:\s*/\s*(?P<divisor>\d+(?:\.\d+)?)(?![\d/]))?"
     rf"(?:\s*(?P<scale>{'|'.join(_SCALES)})\b)?"
 )

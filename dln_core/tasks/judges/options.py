@@ -15,14 +15,15 @@ from dln_core.tasks.judges.wording import (
 # A bare A or I may be a word: it counts only where a sentence could not go on after it.
 _LEADING = re.compile(
     r"(?:(?i:the\s+)?(?i:option|choice|letter)\s+)?"
-    r"(?:[(\[]([A-Za-z])[)\]]"
-    r"|([A-Z])(?=\s*(?:$|\n|[.:,;)]|-\s|(?:because|since|as|is (?:right|correct|the))\b))"
+    r"(?:[(\[{]([A-Za-z])[)\]}]"
+    r"|([A-Z])(?=\s*(?:$|\n|[.:,;)\"]|-\s|(?:because|since|as|is (?:right|correct|the))\b))"
     r"|([B-HJ-Z])(?![\w'-])"
     r"|([a-z])(?=[.:)]|\s*$))"
 )
 _NAMED = re.compile(r"[(\[]([A-Za-z])[)\]]|\b(?i:option|choice)\s+([A-Z])\b")
 _SECOND = re.compile(
-    r"\)?\s*(?:/|or\b|and\b|,\s*(?=[(\[]))\s*(?:(?i:option)\s*)?[(\[]?[A-Za-z]\b(?![\w'])"
+    r"\)?\s*(?:/|or\b|and\b|,\s*(?=[(\[]|[A-Z]\s*(?:$|[.,])))\s*"
+    r"(?:(?i:option)\s*)?[(\[]?[A-Za-z]\b(?![\w'])"
 )
 _DENIED = re.compile(
     r"\)?\s*(?:\?|(?:isn't|cannot|can't|(?:is|are|was|seems|looks)\s+(?:\w+ly\s+|also\s+)?"
@@ -34,6 +35,7 @@ def read_option(text: str) -> str | None:
     """Return the letter of the option that the text chooses, in upper case; None if unclear."""
     announced, opinion = after_announcement(text), after_opinion(text)
     for part in present(announced, opinion, text):
+        part = part.lstrip("\"'")
         found = _LEADING.match(part)
         if found and not any(p.match(part, found.end()) for p in (_DENIED, _SECOND)):
             return _letter(found)

@@ -11,7 +11,10 @@ _TYPOGRAPHY = str.maketrans({"−": "-", "’": "'", "‘": "'", "“": '"', "�
 _MARKUP = re.compile(
     r"\*\*|__|`|\\boxed\{([^{}]*)\}|\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}|\\[()]|\$(?=\\)|</answer>"
 )
-_NOUN = r"(?:answer|label|result|total|output|option|choice|order|list|words|value|sentiment|type)"
+_NOUN = (
+    r"(?:answer|label|result|total|output|option|choice|letter|order|list|words|value|sentiment|"
+    r"type)"
+)
 _ANNOUNCEMENT = re.compile(
     rf"\b(?:{_NOUN}|sorted)\b(?:\s+(?:is|would be|must be|should be))?[\"']?\s*[:=]"
     rf"|\b{_NOUN}\s+(?:is|are|would be|must be|should be)\b(?!\s+not\b)|####|<answer>",
@@ -31,8 +34,8 @@ _NEXT_QUESTION = re.compile(
 )
 _DENIAL_BEFORE = re.compile(
     r"\b(?:not|isn't|can't|cannot|never|hardly|neither|nor|than|instead of|except|everything but|"
-    r"at least|at most)\s+(?:be\s+|for\s+)?(?:an?\s+|the\s+)?(?:\w+ly\s+|option\s+|choice\s+)?"
-    r"[(\[]?\s*$",
+    r"at least|at most|almost|nearly)\s+(?:be\s+|for\s+)?(?:an?\s+|the\s+)?"
+    r"(?:\w+ly\s+|option\s+|choice\s+)?[(\[]?\s*$",
     re.IGNORECASE,
 )
 

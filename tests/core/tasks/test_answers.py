@@ -42,6 +42,13 @@ def test_wrong_and_undecided_answers_are_refused(kind, prediction, target, label
     assert not judge(kind, prediction, target, labels)
 
 
+@pytest.mark.parametrize(("kind", "prediction", "target", "labels"), rows("right"))
+def test_what_is_right_for_one_target_is_wrong_for_all_others(kind, prediction, target, labels):
+    others = {g["target"] for g in GROUPS if g["kind"] == kind} | set(labels)
+    for other in others - {target}:
+        assert not judge(kind, prediction, other, labels)
+
+
 def test_the_table_tells_why_each_wrong_answer_is_wrong_and_covers_all_kinds():
     assert all(why for group in GROUPS for why in group["wrong"].values())
     assert len(rows("right")) > 200 < len(rows("wrong"))
