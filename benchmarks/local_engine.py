@@ -49,7 +49,7 @@ def conversation(engine: LocalEngine, prompt: int, item: int, *, input_first: bo
     """Return the context of one input with one prompt, about 180 tokens."""
     shown = "\n".join(
         f"Customer {number} says parcel {7 * number} came late and damaged: {LABELS[number % 2]}"
-        for number in range(31 * prompt, 31 * prompt + 5)
+        for number in range(31 * prompt, 31 * prompt + 7)
     )
     asked = f"I want to know where order {13 * item} is, from shop {item % 7}, and who has it"
     parts = (asked, shown) if input_first else (shown, asked)
@@ -144,10 +144,9 @@ def main() -> None:
     started = time.perf_counter()
     engine = LocalEngine(pull(options.model), options.threads, exact=options.exact)
     print(f"{options.model} loaded in {time.perf_counter() - started:.1f} s")
-    jobs, turned = (
-        make_jobs(engine, options.prompts, options.inputs, input_first=input_first)
-        for input_first in (False, True)
-    )
+    jobs = make_jobs(engine, options.prompts, options.inputs, input_first=False)
+    # Little is shared where the input comes first: a part of them shows the rate.
+    turned = make_jobs(engine, options.prompts, max(1, options.inputs // 5), input_first=True)
     print(
         f"{options.prompts} prompts x {options.inputs} inputs, contexts of "
         f"{len(jobs[0].context)} tokens, targets of {TARGET_TOKENS}"

@@ -12,7 +12,7 @@ from dln_core.config import LLMConfig, NetworkConfig, TaskConfig, TrialSettings
 from dln_core.templates import templates_digest
 
 # Raised by hand whenever the same settings would give another result.
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 
 ID_LENGTH = 16
 

@@ -12,7 +12,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from dln_core.llm.local.blocks import Block, BlockPool, Match
+from dln_core.errors import LLMError
+from dln_core.llm.local.blocks import BLOCK_TOKENS, Block, BlockPool, Match, blocks_for
 from dln_core.llm.local.model import Chunk, Distribution
 from dln_core.llm.local.tokens import Tokens
 
@@ -147,8 +148,18 @@ class Scheduler:
         return [task.result() for task in tasks]
 
     def add(self, readings: Iterable[Reading]) -> None:
-        """Let sequences wait for their turn."""
-        self._waiting.extend(readings)
+        """Let sequences wait for their turn.
+
+        Raises:
+            LLMError: If one is too long for the attention memory.
+        """
+        for reading in readings:
+            if blocks_for(len(reading.tokens)) > self._model.num_blocks:
+                raise LLMError(
+                    f"the local engine can read {self._model.num_blocks * BLOCK_TOKENS} tokens at "
+                    f"a time, but a text has {len(reading.tokens)}; shorten it"
+                )
+            self._waiting.append(reading)
 
     def remove(self, readings: Iterable[Reading]) -> None:
         """Give up sequences, wherever they stand; those that are done are none of them."""

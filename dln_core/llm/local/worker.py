@@ -33,8 +33,9 @@ class _Ticket:
         """Take in what a step brought; the thread does not run meanwhile."""
         self.left -= done
         self.error = error
-        if self.is_done or self.is_followed:
+        if self.is_followed:
             self.answers = [task.result() for task in self.tasks]
+        if self.is_followed or self.is_done:
             self.changed.set()
 
 
@@ -58,7 +59,7 @@ class Worker:
         """Return the answers to tasks.
 
         Raises:
-            Exception: What ended a step in which one of them was read.
+            Exception: What ended a step while they were under way.
         """
         ticket = self._enter(tasks, is_followed=False)
         try:
@@ -74,7 +75,7 @@ class Worker:
         """Yield what is known of the answers as it grows; at last the answers.
 
         Raises:
-            Exception: What ended a step in which one of them was read.
+            Exception: What ended a step while they were under way.
         """
         ticket = self._enter(tasks, is_followed=True)
         try:
@@ -127,3 +128,4 @@ class Worker:
             # Who came during the step was not in it.
             if ticket.left.isdisjoint(self._new):
                 ticket.settle(set(done), failure)
+                self._gone.extend(ticket.left if failure else ())

@@ -9,8 +9,8 @@ import pytest
 
 from dln_core.errors import LLMError, WeightsError
 from dln_core.llm.local.engine import LocalEngine
-from dln_core.llm.local.generation import GenerateJob
-from dln_core.llm.local.scoring import ScoreJob
+from dln_core.llm.local.generation import GenerateJob, GenerateTask
+from dln_core.llm.local.scoring import ScoreJob, ScoreTask
 from dln_core.llm.local.tokens import Tokens
 
 pytestmark = pytest.mark.slow
@@ -118,6 +118,26 @@ def test_a_sample_does_not_depend_on_its_batch(engine: LocalEngine) -> None:
     together = engine.generate(jobs_of_seeds(engine, 1, 2, 3, 4))
     alone = engine.generate(jobs_of_seeds(engine, 3))
     assert alone[0].text == together[2].text
+
+
+def test_an_answer_does_not_depend_on_who_joins(engine: LocalEngine) -> None:
+    first, *others = [GenerateTask(job, engine.tokenizer) for job in jobs_of_seeds(engine, 1, 2, 3)]
+    score = ScoreTask(ScoreJob(conversation(engine, "Hello"), encode(engine, "Urgent", "Normal")))
+    engine.scheduler.add(first.readings)
+    for joining in (*others, score):
+        for _ in range(3):
+            engine.scheduler.step()
+        engine.scheduler.add(joining.readings)
+    while not engine.scheduler.is_idle:
+        engine.scheduler.step()
+    for task in (first, *others):
+        (alone,) = engine.generate([task.job])
+        assert task.result().tokens == alone.tokens
+        np.testing.assert_allclose(task.result().logprobs, alone.logprobs, atol=1e-3)
+    (alone_score,) = engine.score([score.job])
+    np.testing.assert_allclose(
+        np.concatenate(score.result()), np.concatenate(alone_score), atol=1e-3
+    )
 
 
 def test_greedy_tokens_are_the_most_probable_ones(engine: LocalEngine) -> None:

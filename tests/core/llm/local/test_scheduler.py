@@ -205,6 +205,11 @@ def test_a_sequence_that_is_given_up_frees_its_memory_and_those_who_wait_for_it(
     assert second.result()[0] == pytest.approx(true_score(second.job)[0], abs=1e-6)
 
 
+def test_what_can_never_fit_is_refused_and_holds_nobody_up() -> None:
+    with pytest.raises(LLMError, match="64 tokens"):
+        Scheduler(Toy(2)).add(Walk(some(60), 5).readings)
+
+
 def test_the_pool_forgets_what_was_used_least_recently() -> None:
     pool = BlockPool(4)
 

@@ -136,6 +136,32 @@ async def test_scoring_and_generation_run_side_by_side(client: Client) -> None:
     np.testing.assert_allclose(logprobs, logprobs[0], atol=1e-3)
 
 
+async def test_a_short_answer_does_not_wait_for_a_long_one(client: Client) -> None:
+    ended: list[str] = []
+
+    async def ask(name: str, max_tokens: int) -> None:
+        await client.post("/completions", prompt="Once", max_tokens=max_tokens, temperature=0)
+        ended.append(name)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, "long", 120)
+        async with client.session.post(
+            client.base_url + "/completions",
+            json={"prompt": "Twice", "max_tokens": 4, "temperature": 0, "stream": True},
+        ) as response:
+            assert b"[DONE]" in await response.read()
+        await ask("short", 2)
+    assert ended == ["short", "long"]
+
+
+async def test_a_client_that_goes_away_stops_its_generation(client: Client) -> None:
+    with pytest.raises(TimeoutError):
+        with anyio.fail_after(1):
+            await client.post("/completions", prompt="Once", max_tokens=8000, temperature=0.9)
+    # Eight thousand tokens would take minutes; the others are served meanwhile and at the end.
+    assert await client.post("/score", prompt="a", targets=["b"])
+
+
 async def test_equal_seeds_repeat_and_choices_differ(client: Client) -> None:
     ask: Body = {"messages": chat("Invent a name."), "max_tokens": 12, "temperature": 1.0, "n": 3}
     first, second, other = [
