@@ -53,13 +53,13 @@ class ScoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class RequestList:
-    """Requests that go to the endpoint in one call.
+    """Scorings that go to the endpoint in one call.
 
-    Attributes:
-        requests: Either scorings, or greedy generations that differ in nothing but the messages.
+    There are no lists of generations: an endpoint counts the tokens of a call, and what a request
+    counts must not depend on its company.
     """
 
-    requests: tuple[GenerateRequest, ...] | tuple[ScoreRequest, ...]
+    requests: tuple[ScoreRequest, ...]
 
 
 Request = GenerateRequest | ScoreRequest
@@ -100,7 +100,8 @@ class Response:
         choices: In the order of the request's targets; none for a list of requests.
         usage: Tokens of the call.
         paid: Whether this answer was sent for; False if it came from a store.
-        parts: The answers to a list of requests, in its order; their usages add up to ``usage``.
+        parts: The answers to the requests of a list, or to the targets of a scoring that the
+            endpoint counts one by one; in their order, and their usages add up to ``usage``.
         sent: Tokens of what was sent for, where that is not the whole of ``usage``; None where it
             is.
     """

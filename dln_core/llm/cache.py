@@ -80,7 +80,7 @@ class Cache:
             is_whole = len(missing) == len(request.targets)
             asked = request if is_whole else replace(request, targets=missing)
             sent = await self._inner.send(asked)
-            pairs = encode_pairs(sent, shares_context)
+            pairs = encode_pairs(sent)
             answers = {keys[target]: pair for target, pair in zip(missing, pairs, strict=True)}
             await self._keep(answers)
             found |= answers

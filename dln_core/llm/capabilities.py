@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 from dln_core.config import LLMConfig
 from dln_core.config.endpoint import RUNGS
@@ -26,10 +25,7 @@ from dln_core.llm.base import (
     Choice,
     GenerateRequest,
     LanguageModel,
-    RequestList,
     ScoreRequest,
-    Sendable,
-    Sender,
 )
 from dln_core.types import Message
 
@@ -39,7 +35,6 @@ PROBE = (
     Message("assistant", "Paris"),
     Message("user", "Which city is the capital of Japan?"),
 )
-OTHER = (*PROBE[:2], Message("user", "Which city is the capital of Italy?"))
 # Models that think first have said nothing after a few tokens.
 NUM_TOKENS = (4, 1024)
 # Nats a token: more than rounding and batching make, less than another text would.
@@ -62,13 +57,11 @@ class Route:
     Attributes:
         api: ``completions``, ``chat``, ``responses`` or ``messages``.
         rung: How texts are scored; ``monte_carlo`` by samples alone, None not at all.
-        takes_lists: Whether several requests can go in one call.
         refused: What each better route met, in a sentence each.
     """
 
     api: str
     rung: str | None
-    takes_lists: bool = False
     # Why a route was found is no part of what it is.
     refused: tuple[str, ...] = field(default=(), compare=False)
 
@@ -110,8 +103,7 @@ async def probe(
     """Take the best route that really works.
 
     Args:
-        open_route: Makes the model that uses a route; one of the completions api also answers
-            lists of requests.
+        open_route: Makes the model that uses a route.
         config: The endpoint's settings.
         rung: ``auto``, or the one rung to try.
 
@@ -134,8 +126,7 @@ async def probe(
         except LLMError as error:
             met.append(f"{route.rung} over {route.api}: {error}")
         else:
-            takes_lists = route.api == "completions" and await _takes_lists(open_route(route))
-            return replace(route, takes_lists=takes_lists, refused=tuple(met))
+            return replace(route, refused=tuple(met))
     continuations.raise_common_failure()
     remedy = (
         "check llm.base_url and llm.model"
@@ -228,23 +219,6 @@ async def _check(model: LanguageModel, route: Route, greedy: Choice) -> None:
             f"it gives its own continuation {greedy.text!r} {likely.logprob:.2f} nats, but wrote "
             f"it with {greedy.logprob:.2f}: these are the log-probs of another text"
         )
-
-
-async def _takes_lists(model: LanguageModel) -> bool:
-    """Whether two different prompts in one call get what each gets alone."""
-    # Only endpoints are used by the completions api, and they answer lists.
-    lists = cast(Sender[Sendable], model)
-    pair = tuple(GenerateRequest(messages=m, max_tokens=NUM_TOKENS[0]) for m in (PROBE, OTHER))
-    try:
-        alone = [(await model.send(request)).choices for request in pair]
-        together = [part.choices for part in (await lists.send(RequestList(pair))).parts]
-    except AuthenticationError:
-        raise
-    except LLMError:
-        return False
-    return [[c.text for c in choices] for choices in together] == [
-        [c.text for c in choices] for choices in alone
-    ]
 
 
 def _apis(config: LLMConfig) -> tuple[str, ...]:

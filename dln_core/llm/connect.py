@@ -1,6 +1,6 @@
 """Opening a language model with its transports.
 
-meter > cache > dedupe > lists (where the endpoint takes them) > retry > limits > endpoint
+meter > cache > dedupe > lists (on the rung echo) > retry > limits > endpoint
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ def around_endpoint(
 ) -> LanguageModel:
     """Put the transports around an endpoint that share, try again and hold back its calls."""
     tried = Retry(Limits(endpoint, LocalLimiter(limits, share)), limits.max_attempts)
-    if not route.takes_lists:
-        return Dedupe(tried)
-    return Dedupe(Lists(tried, of_scorings=route.rung == "echo"))
+    return Dedupe(Lists(tried) if route.rung == "echo" else tried)
 
 
 def _open_simulated(rung: str | None) -> tuple[LanguageModel, Route]:

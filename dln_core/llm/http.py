@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import orjson
 
 from dln_core.config import LLMConfig
 from dln_core.errors import RequestError, ScoringError, TransientError
-from dln_core.llm.adapters import GENERATIONS, SCORINGS, Call, completions, echo
+from dln_core.llm.adapters import GENERATIONS, SCORINGS, Call, echo
 from dln_core.llm.adapters.providers import provider_of
 from dln_core.llm.adapters.usage import read_usage
 from dln_core.llm.base import (
     GenerateRequest,
     RequestList,
     Response,
-    ScoreRequest,
     Sendable,
 )
 from dln_core.llm.capabilities import Route
@@ -85,19 +84,15 @@ class Endpoint:
             )
         raise ScoringError(f"{self._config.model} was opened without a way to score texts")
 
-    async def _send_list(self, request: RequestList) -> Response:
-        is_scoring = isinstance(request.requests[0], ScoreRequest)
-        if self._route.api != "completions" or (is_scoring and self._route.rung != "echo"):
+    async def _send_list(self, scorings: RequestList) -> Response:
+        if self._route.rung != "echo":
             raise RequestError(
                 f"the api {self._route.api} (rung {self._route.rung}) has no lists of requests; "
                 "send each alone"
             )
-        if is_scoring:
-            scorings = cast(tuple[ScoreRequest, ...], request.requests)
-            return echo.read(scorings, await self._post(echo.write(self._config, scorings)))
-        asked = cast(tuple[GenerateRequest, ...], request.requests)
-        body = await self._post(completions.write_list(self._config, asked))
-        return completions.read_list(asked, body)
+        return echo.read(
+            scorings.requests, await self._post(echo.write(self._config, scorings.requests))
+        )
 
     async def _post(self, call: Call) -> Any:
         url = self._provider.url(self._config, call)

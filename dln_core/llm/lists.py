@@ -1,10 +1,9 @@
-"""Requests that are asked at the same moment go to the endpoint in one call."""
+"""Scorings that are asked at the same moment go to the endpoint in one call."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import anyio.lowlevel
@@ -18,10 +17,8 @@ from dln_core.llm.base import (
     ScoreRequest,
     Sendable,
     Sender,
-    num_sequences,
 )
 from dln_core.llm.flights import Flight
-from dln_core.types import Role
 
 MAX_SEQUENCES = 16
 
@@ -30,30 +27,25 @@ Outcomes = dict[int, Response | RequestError]
 
 @dataclass(slots=True)
 class _Gathering:
-    """Requests that wait for the same call, by the number of the member that waits."""
+    """Scorings that wait for the same call, by the number of the member that waits."""
 
-    members: dict[int, Request] = field(default_factory=dict)
+    members: dict[int, ScoreRequest] = field(default_factory=dict)
     num_sequences: int = 0
     flight: Flight[Outcomes] = field(default_factory=Flight)
 
 
 class Lists:
-    """A transport that merges what is asked at the same moment into lists of requests.
+    """A transport that merges the scorings of the same moment into lists.
 
-    Merged are scorings, and greedy generations that differ in nothing but the messages, up to
-    ``MAX_SEQUENCES`` texts a call.  A request waits for company one turn of the event loop and no
-    longer.  The task of one member sends the list; if it is cancelled, another member sends the
-    list without it, so that nobody's cancellation fails another and no call outlives its members.
-
-    Args:
-        inner: Answers requests and lists of them.
-        of_scorings: Whether it takes lists of scorings too.
+    A list holds up to ``MAX_SEQUENCES`` texts.  A scoring waits for company one turn of the event
+    loop and no longer.  The task of one member sends the list; if it is cancelled, another member
+    sends the list without it, so that nobody's cancellation fails another and no call outlives its
+    members.
     """
 
-    def __init__(self, inner: Sender[Sendable], *, of_scorings: bool = True) -> None:
+    def __init__(self, inner: Sender[Sendable]) -> None:
         self._inner = inner
-        self._of_scorings = of_scorings
-        self._open: dict[Hashable, _Gathering] = {}
+        self._open = _Gathering()
         self._numbers = itertools.count()
 
     async def send(self, request: Request) -> Response:
@@ -63,13 +55,12 @@ class Lists:
             LLMError: If the request failed for good.  Where the endpoint refuses a list, each
                 request goes alone, so that only those fail which are refused by themselves.
         """
-        kind = self._kind(request)
-        if kind is None:
+        if not isinstance(request, ScoreRequest) or len(request.targets) > MAX_SEQUENCES:
             return await self._inner.send(request)
-        number, gathering = next(self._numbers), self._gathering(kind, num_sequences(request))
+        number, gathering = next(self._numbers), self._gathering(len(request.targets))
         gathering.members[number] = request
         try:
-            outcomes = await gathering.flight.join(partial(self._send, kind, gathering))
+            outcomes = await gathering.flight.join(partial(self._send, gathering))
         finally:
             del gathering.members[number]
         outcome = outcomes[number]
@@ -77,32 +68,21 @@ class Lists:
             raise outcome
         return outcome
 
-    def _kind(self, request: Request) -> Hashable | None:
-        """What the requests of one list have in common; None for a request that goes alone."""
-        if isinstance(request, ScoreRequest):
-            fits = self._of_scorings and len(request.targets) <= MAX_SEQUENCES
-            return ScoreRequest if fits else None
-        if request.temperature > 0:
-            return None
-        return replace(request, messages=(), role=Role.forward)
+    def _gathering(self, more: int) -> _Gathering:
+        if self._open.num_sequences + more > MAX_SEQUENCES:
+            self._open = _Gathering()
+        self._open.num_sequences += more
+        return self._open
 
-    def _gathering(self, kind: Hashable, more: int) -> _Gathering:
-        gathering = self._open.get(kind)
-        if gathering is None or gathering.num_sequences + more > MAX_SEQUENCES:
-            gathering = self._open[kind] = _Gathering()
-        gathering.num_sequences += more
-        return gathering
-
-    async def _send(self, kind: Hashable, gathering: _Gathering) -> Outcomes:
+    async def _send(self, gathering: _Gathering) -> Outcomes:
         await anyio.lowlevel.checkpoint()
-        if self._open.get(kind) is gathering:
-            del self._open[kind]
+        if self._open is gathering:
+            self._open = _Gathering()
         numbers, requests = list(gathering.members), tuple(gathering.members.values())
         if len(requests) == 1:
             return {numbers[0]: await self._inner.send(requests[0])}
         try:
-            listed = RequestList(requests)  # type: ignore[arg-type]  # One kind of request each.
-            answers = (await self._inner.send(listed)).parts
+            answers = (await self._inner.send(RequestList(requests))).parts
         except RequestError:
             alone = await map_surviving(self._inner.send, requests)
             return dict(zip(numbers, alone, strict=True))

@@ -51,8 +51,7 @@ class Keys:
 def encode_whole(response: Response) -> bytes:
     """Write an answer as one unit."""
     choices = [[c.text, c.token_logprobs, c.finish_reason] for c in response.choices]
-    usage = response.usage
-    return orjson.dumps([choices, [usage.prompt_tokens, usage.completion_tokens]])
+    return orjson.dumps([choices, _counts(response.usage)])
 
 
 def decode_whole(stored: bytes) -> Response:
@@ -68,42 +67,41 @@ def decode_whole(stored: bytes) -> Response:
     )
 
 
-def encode_pairs(response: Response, shares_context: bool) -> list[bytes]:
-    """Write each target's log-probs with its share of the usage.
+def encode_pairs(response: Response) -> list[bytes]:
+    """Write each target's log-probs with its share of the usage, which has two parts.
 
-    A pair's usage has two parts.  The target's own tokens are those that have log-probs; they
-    count as prompt or as completion tokens, whichever the endpoint counts them as.  The rest of the
-    call's usage is the context's.
-
-    Args:
-        response: The answer to a scoring.
-        shares_context: Whether the endpoint counts a context once a call, as the rung ``score``
-            does, or once a target.
+    Where the endpoint counts each target by itself, all that it counts is the target's own.  Where
+    it counts the context once a call, the target's own tokens are those that have log-probs, as
+    prompt or as completion tokens, whichever the endpoint counts them as; the rest of the call's
+    usage is the context's.
     """
+    if response.parts:
+        return [
+            orjson.dumps([part.choices[0].token_logprobs, [0, 0], _counts(part.usage)])
+            for part in response.parts
+        ]
     rows = [choice.token_logprobs or () for choice in response.choices]
-    total, usage = sum(map(len, rows)), response.usage
-    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    total, (prompt, completion) = sum(map(len, rows)), _counts(response.usage)
     is_completion = completion == total
     is_prompt = not is_completion and prompt >= total
-    prompt -= total if is_prompt else 0
-    completion -= total if is_completion else 0
-    num_contexts = 1 if shares_context else len(rows)
-    encoded = []
-    for index, row in enumerate(rows):
-        position = index % num_contexts
-        context = [_part(count, position, num_contexts) for count in (prompt, completion)]
-        own = [len(row) * is_prompt, len(row) * is_completion]
-        encoded.append(orjson.dumps([row, context, own]))
-    return encoded
+    context = [prompt - total * is_prompt, completion - total * is_completion]
+    return [
+        orjson.dumps([row, context, [len(row) * is_prompt, len(row) * is_completion]])
+        for row in rows
+    ]
 
 
 def decode_pairs(targets: Sequence[str], stored: Sequence[bytes], shares_context: bool) -> Response:
     """Put the answer to a scoring together from its pairs.
 
-    Its usage is what the endpoint would count for the whole request: the targets' own tokens, and
-    the context's once, or once a target.  So it depends on the request alone, and not on which
-    pairs were stored before or which other targets they were sent with.  (Where a tokenizer joins
-    the end of a context to some targets and not to others, it may differ by that token.)
+    Its usage is what the endpoint would count for the whole request.  So it depends on the request
+    alone, and not on which pairs were stored before or which other targets they were sent with.
+
+    Args:
+        targets: The targets of the request.
+        stored: What ``encode_pairs`` wrote of each.
+        shares_context: Whether the endpoint counts a context once a call, as the rung ``score``
+            does, or once a target.
     """
     choices, counts, contexts = [], [], []
     for target, written in zip(targets, stored, strict=True):
@@ -116,6 +114,5 @@ def decode_pairs(targets: Sequence[str], stored: Sequence[bytes], shares_context
     return Response(tuple(choices), Usage(prompt, completion), paid=False)
 
 
-def _part(total: int, index: int, num_parts: int) -> int:
-    """One of whole numbers that differ by one at most and add up to the total."""
-    return total * (index + 1) // num_parts - total * index // num_parts
+def _counts(usage: Usage) -> list[int]:
+    return [usage.prompt_tokens, usage.completion_tokens]

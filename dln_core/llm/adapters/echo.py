@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from dln_core.config import LLMConfig
 from dln_core.errors import ScoringError
 from dln_core.llm.adapters.calls import Call, Post
-from dln_core.llm.adapters.completions import PATH, in_order
+from dln_core.llm.adapters.completions import PATH
 from dln_core.llm.adapters.logprobs import answers, scored
 from dln_core.llm.adapters.parameters import scoring_body
 from dln_core.llm.adapters.texts import as_text
-from dln_core.llm.adapters.usage import divide_usage, read_usage
+from dln_core.llm.adapters.usage import divide_usage, joined, read_usage
 from dln_core.llm.base import Response, ScoreRequest
-from dln_core.types import Usage
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class _Row(NamedTuple):
+    """Log-probs of a target's tokens, and the number of tokens of its whole prompt."""
+
+    logprobs: tuple[float, ...]
+    prompt_tokens: int
 
 
 async def score(config: LLMConfig, api: str, request: ScoreRequest, post: Post) -> Response:
@@ -36,15 +44,15 @@ def write(config: LLMConfig, requests: Sequence[ScoreRequest]) -> Call:
     for request in requests:
         context = as_text(request.messages)
         prompts += [f"{context} {target}" for target in request.targets]
-    # Some servers refuse 0 tokens; the one too many is cut off by its offset.
+    # Some servers refuse 0 tokens; the one too many is cut off by its place.
     values = {"max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
     return Call(PATH, scoring_body(config, values) | {"prompt": prompts})
 
 
 def read(requests: Sequence[ScoreRequest], body: Any) -> Response:
-    """Read the log-probs of every request's targets; tokens are divided as they were echoed.
+    """Read the log-probs and the usage of every request's targets, each by itself.
 
-    The boundary comes from the offsets of the tokens in the joined text; a token that reaches over
+    The boundary comes from the places of the tokens in the joined text; a token that reaches over
     it belongs to the target.
 
     Raises:
@@ -52,53 +60,72 @@ def read(requests: Sequence[ScoreRequest], body: Any) -> Response:
     """
     asked = [(as_text(r.messages), target) for r in requests for target in r.targets]
     try:
-        echoes = [choice["logprobs"] for choice in in_order(answers(body, "choices"))]
-        rows = [_row(*one, echo) for one, echo in zip(asked, echoes, strict=True)]
-        sizes = [len(echo["tokens"]) for echo in echoes]
+        entries = sorted(answers(body, "choices"), key=lambda entry: entry.get("index", 0))
+        rows = [_row(*one, e["logprobs"]) for one, e in zip(asked, entries, strict=True)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ScoringError(f"the endpoint echoed no log-probs: {body!r:.200}") from error
-    usage = read_usage(body)
-    return Response((), usage, parts=_parts(requests, rows, sizes, usage))
+    choices = scored([target for _, target in asked], [row.logprobs for row in rows])
+    usages = divide_usage(read_usage(body), [row.prompt_tokens for row in rows])
+    targets = (Response((c,), usage) for c, usage in zip(choices, usages, strict=True))
+    parts = [joined(tuple(itertools.islice(targets, len(request.targets)))) for request in requests]
+    return Response((), read_usage(body), parts=tuple(parts))
 
 
-def _parts(
-    requests: Sequence[ScoreRequest],
-    rows: list[tuple[float, ...]],
-    sizes: list[int],
-    usage: Usage,
-) -> tuple[Response, ...]:
-    counts = [len(request.targets) for request in requests]
-    ends = list(itertools.accumulate(counts, initial=0))
-    spans = [slice(start, end) for start, end in itertools.pairwise(ends)]
-    usages = divide_usage(usage, [sum(sizes[span]) for span in spans], counts)
-    return tuple(
-        Response(scored(request.targets, rows[span]), used)
-        for request, span, used in zip(requests, spans, usages, strict=True)
-    )
-
-
-def _row(context: str, target: str, echo: Mapping[str, Any]) -> tuple[float, ...]:
+def _row(context: str, target: str, echo: Mapping[str, Any]) -> _Row:
     tokens, offsets, values = echo["tokens"], echo["text_offset"], echo["token_logprobs"]
     if not len(tokens) == len(offsets) == len(values):
         raise ValueError("the lists of an echo differ in length")
-    start = len(context) + _offset_of(f"{context} {target}", tokens, offsets)
-    end = start + 1 + len(target)
-    first = bisect.bisect_left(offsets, start)
-    if first == len(offsets) or offsets[first] > start:
-        # The token before may reach over the boundary.
-        first = max(0, first - 1)
-    return tuple(
-        float(values[i])
-        for i in range(first, bisect.bisect_left(offsets, end))
-        if offsets[i] + len(tokens[i]) > start
-    )
+    prompt = f"{context} {target}"
+    spans = [
+        (start, end)
+        for start, end in itertools.pairwise(_places(prompt, tokens, offsets))
+        # Behind the prompt stands the token that was generated.
+        if start < len(prompt)
+    ]
+    first = next((i for i, (_, end) in enumerate(spans) if end > len(context)), len(spans))
+    return _Row(tuple(float(value) for value in values[first : len(spans)]), len(spans))
 
 
-def _offset_of(prompt: str, tokens: Sequence[str], offsets: Sequence[int]) -> int:
-    """Offset at which an echoed prompt begins.
+def _places(prompt: str, tokens: Sequence[str], offsets: Sequence[int]) -> list[int]:
+    """Where in the prompt each token begins, and where the last one ends."""
+    ends = list(itertools.accumulate(map(len, tokens), initial=0))
+    text = "".join(tokens)
+    # Some servers write a beginning-of-text token before the prompt.
+    begin = text.find(prompt)
+    if begin >= 0:
+        return [end - begin for end in ends]
+    # Characters of several tokens are shown as replacement characters, of which offsets count more
+    # than there are.  At either end may stand a token that is none of the prompt's.
+    for first, last in itertools.product((0, 1), (-2, -1)):
+        begin, end = ends[first:][0], ends[last:][0]
+        places = _unreplaced(text[begin:end], prompt)
+        if places:
+            return [places[min(max(begin, place), end) - begin] for place in ends]
+    # Tokens may be written otherwise than the prompt: bytes by their numbers, spaces by signs.
+    return [*offsets, offsets[-1] + len(tokens[-1])]
 
-    Some servers write a beginning-of-text token before it and count that token's characters.
+
+def _unreplaced(shown: str, prompt: str) -> list[int] | None:
+    """Where in the prompt each place of a text stands that shows it with replaced characters.
+
+    Returns:
+        A place for each place of the text and its end; None if it does not show the prompt.
     """
-    begin = "".join(tokens).find(prompt)
-    starts = itertools.accumulate(map(len, tokens), initial=0)
-    return next((o for s, o in zip(starts, offsets, strict=False) if s == begin), 0)
+    *pieces, last = re.split(f"({REPLACEMENT}+)", shown)
+    places: list[int] = []
+    begin = num_replaced = 0
+    for piece in pieces:
+        if piece.startswith(REPLACEMENT):
+            # Which of the characters a replacement stands for is not told.
+            places += [begin] * len(piece)
+            num_replaced = len(piece)
+            continue
+        begin = prompt.find(piece, begin + (num_replaced > 0), begin + num_replaced + len(piece))
+        if begin < 0:
+            return None
+        places += range(begin, begin + len(piece))
+        begin += len(piece)
+    gap = len(prompt) - len(last) - begin
+    if not pieces or not 0 < gap <= num_replaced or not prompt.endswith(last):
+        return None
+    return [*places, *range(len(prompt) - len(last), len(prompt) + 1)]

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import Any
 
 from dln_core.concurrency import map_bounded
@@ -21,9 +19,8 @@ from dln_core.llm.adapters.calls import Call, Post
 from dln_core.llm.adapters.logprobs import answers, scored
 from dln_core.llm.adapters.parameters import scoring_body
 from dln_core.llm.adapters.texts import as_chat
-from dln_core.llm.adapters.usage import read_usage
+from dln_core.llm.adapters.usage import joined, read_usage
 from dln_core.llm.base import Response, ScoreRequest
-from dln_core.types import Usage
 
 MAX_AT_ONCE = 16
 # What of ``extra`` decides how a conversation is rendered.
@@ -46,13 +43,11 @@ async def score(config: LLMConfig, api: str, request: ScoreRequest, post: Post) 
     """
     context = read_tokens(await post(write_context(config, request)))
 
-    async def one(target: str) -> tuple[tuple[float, ...], Usage]:
+    async def one(target: str) -> Response:
         body = await post(write(config, request, target))
-        return read(context, target, body), read_usage(body)
+        return Response(scored((target,), (read(context, target, body),)), read_usage(body))
 
-    found = await map_bounded(one, request.targets, bound=MAX_AT_ONCE)
-    choices = scored(request.targets, [row for row, _ in found])
-    return Response(choices, reduce(add, (usage for _, usage in found)))
+    return joined(await map_bounded(one, request.targets, bound=MAX_AT_ONCE))
 
 
 def write_context(config: LLMConfig, request: ScoreRequest) -> Call:

@@ -1,10 +1,11 @@
-"""Token counts, by whatever names they come, and their division among the parts of a list."""
+"""Token counts, by whatever names they come, and their division among the prompts of a call."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from dln_core.llm.base import Response
 from dln_core.types import Usage
 
 
@@ -24,16 +25,20 @@ def read_usage(body: Any) -> Usage:
     return Usage(prompt, max(completion, _count(counts, "total_tokens") - prompt))
 
 
-def divide_usage(usage: Usage, prompts: Sequence[int], completions: Sequence[int]) -> list[Usage]:
-    """Divide a call's tokens among its parts, in proportion to their prompts and completions."""
-    return [
-        Usage(prompt, completion)
-        for prompt, completion in zip(
-            divide(usage.prompt_tokens, prompts),
-            divide(usage.completion_tokens, completions),
-            strict=True,
-        )
-    ]
+def divide_usage(usage: Usage, prompt_tokens: Sequence[int]) -> list[Usage]:
+    """Divide a call's tokens among its prompts, which generate equally many.
+
+    Args:
+        usage: Tokens of the call.
+        prompt_tokens: Of each prompt; the endpoint may count some more or less for every prompt,
+            such as one for its beginning.  What it counts otherwise is divided in proportion.
+    """
+    more, rest = divmod(usage.prompt_tokens - sum(prompt_tokens), len(prompt_tokens))
+    counted = [count + more for count in prompt_tokens]
+    is_known = not rest and min(counted) >= 0
+    prompts = counted if is_known else divide(usage.prompt_tokens, prompt_tokens)
+    completions = divide(usage.completion_tokens, [1] * len(prompt_tokens))
+    return [Usage(*counts) for counts in zip(prompts, completions, strict=True)]
 
 
 def divide(total: int, weights: Sequence[int]) -> list[int]:
@@ -49,6 +54,13 @@ def divide(total: int, weights: Sequence[int]) -> list[int]:
     for i in by_remainder[: total - sum(shares)]:
         shares[i] += 1
     return shares
+
+
+def joined(targets: Sequence[Response]) -> Response:
+    """The answer to a scoring whose targets the endpoint counts each by itself."""
+    choices = tuple(choice for response in targets for choice in response.choices)
+    usage = sum((response.usage for response in targets), Usage())
+    return Response(choices, usage, parts=tuple(targets))
 
 
 def _count(counts: dict[str, Any], name: str) -> int:

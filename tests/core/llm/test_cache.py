@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dln_core.concurrency import map_bounded
 from dln_core.config import CacheConfig, PriceConfig
 from dln_core.errors import RequestError
+from dln_core.llm.adapters.usage import joined
 from dln_core.llm.base import Choice, LanguageModel, Request, Response, ScoreRequest
 from dln_core.llm.cache import Cache
 from dln_core.llm.connect import cache_folder, open_stores
@@ -50,22 +51,25 @@ class Scorer:
         assert isinstance(request, ScoreRequest)
         self.requests.append(request)
         await anyio.lowlevel.checkpoint()
-        own, num = sum(map(len, request.targets)), len(request.targets)
+        own = sum(map(len, request.targets))
         choices = tuple(Choice(t, (-1.0 / len(t),) * len(t)) for t in request.targets)
         usage = {
             "context once": Usage(100, own),
             "targets as prompt": Usage(100 + own, 0),
-            "context each": Usage(100 * num + own, num),
             "nothing": Usage(),
         }
+        if self.counts == "each by itself":
+            # A tokenizer may join the end of a context to some targets and not to others.
+            counts = [Usage(100 + len(c.text) - (c.text < "d"), 1) for c in choices]
+            return joined([Response((c,), u) for c, u in zip(choices, counts, strict=True)])
         return Response(choices, usage[self.counts])
 
 
 RUNG_OF = {
     "context once": "score",
     "targets as prompt": "score",
-    "context each": "echo",
-    "nothing": "prompt_logprobs",
+    "each by itself": "echo",
+    "nothing": "score",
 }
 
 

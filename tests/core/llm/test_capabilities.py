@@ -14,7 +14,6 @@ import pytest
 from dln_core.config import LLMConfig
 from dln_core.errors import (
     AuthenticationError,
-    LLMError,
     ParameterError,
     RequestError,
     ScoringError,
@@ -33,17 +32,17 @@ from dln_core.llm.capabilities import Route, candidate_routes, probe, unscored_r
 from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.retry import Retry
 from dln_core.types import Usage
-from tests.core.llm.toys import GENERATE, SCORE, FixedWorld, endpoint_config
+from tests.core.llm.toys import FixedWorld, endpoint_config
 from tests.faults import RESET, failed
 from tests.servers import ALL_ROUTES, ROUTES, OpenAIServer, serve
 
 CHAT_SCORE = Route("chat", "score")
-TEXT_SCORE = Route("completions", "score", takes_lists=True)
-ECHO = Route("completions", "echo", takes_lists=True)
+TEXT_SCORE = Route("completions", "score")
+ECHO = Route("completions", "echo")
 PROMPT_LOGPROBS = Route("chat", "prompt_logprobs")
 LABEL = Route("chat", "label")
 CHAT_SAMPLES = Route("chat", "monte_carlo")
-TEXT_SAMPLES = Route("completions", "monte_carlo", takes_lists=True)
+TEXT_SAMPLES = Route("completions", "monte_carlo")
 NO_LOG_PROBS: dict[str, Any] = {"routes": ROUTES - {"score"}, "echo": "null", "next_token": "null"}
 TOKYO = math.log(0.7)
 
@@ -176,7 +175,6 @@ def test_a_route_is_journalled_as_plain_json():
     assert orjson.loads(orjson.dumps(asdict(replace(CHAT_SAMPLES, refused=("echo: none",))))) == {
         "api": "chat",
         "rung": "monte_carlo",
-        "takes_lists": False,
         "refused": ["echo: none"],
     }
 
@@ -358,50 +356,3 @@ async def test_an_endpoint_that_refuses_log_probs_may_still_score_texts():
             return await super().send(request)
 
     assert await route_of(Refusing(true_scores)) == CHAT_SCORE
-
-
-class OneAnswer(Scripted):
-    """It answers a list by the answer to its first prompt, as servers do that take no lists."""
-
-    async def send(self, request: Sendable) -> Response:
-        if isinstance(request, RequestList):
-            parts = tuple(Response((Choice("Tokyo"),), Usage()) for _ in request.requests)
-            return Response((), Usage(), parts=parts)
-        response = await super().send(request)
-        asked = request.messages[-1].text
-        if isinstance(request, GenerateRequest) and "Japan" not in asked:
-            return Response((Choice("Rome"),), Usage())
-        return response
-
-
-@pytest.mark.parametrize("kind", [Scripted, OneAnswer])
-async def test_lists_are_taken_only_if_each_prompt_gets_what_it_gets_alone(kind):
-    config = LLMConfig(model="scripted", provider="simulated", api="completions")
-    model = kind(true_scores)
-    assert not (await probe(lambda _: model, config)).takes_lists
-
-
-async def test_a_server_that_refuses_lists_of_prompts_is_asked_for_one_at_a_time():
-    async with serve(FixedWorld(), routes=frozenset({"completions"})) as server:
-        config = endpoint_config(server.base_url)
-        async with open_session(config) as session:
-
-            def open_route(route: Route) -> LanguageModel:
-                return WithoutLists(Endpoint(config, session, route))
-
-            route = await probe(open_route, config)
-            assert not route.takes_lists
-            assert (await Endpoint(config, session, route).send(GENERATE)).choices
-            assert (await Endpoint(config, session, route).send(SCORE)).choices
-
-
-class WithoutLists:
-    """It refuses lists, and passes on the rest."""
-
-    def __init__(self, inner: Endpoint) -> None:
-        self._inner = inner
-
-    async def send(self, request: Sendable) -> Response:
-        if isinstance(request, RequestList):
-            raise LLMError("prompt must be a string")
-        return await self._inner.send(request)

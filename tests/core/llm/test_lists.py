@@ -1,4 +1,4 @@
-"""Requests that are asked at the same moment go to the endpoint in one call."""
+"""Scorings that are asked at the same moment go to the endpoint in one call."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class Endpoint:
         return Response(tuple(Choice(request.messages[-1].text + t) for t in texts), Usage(3, 1))
 
 
-def about(text: str, request: Request = GENERATE) -> Request:
+def about(text: str, request: Request = SCORE) -> Request:
     return replace(request, messages=(Message("user", text),))
 
 
 def scoring(text: str, num_targets: int = 1) -> Request:
-    return replace(about(text, SCORE), targets=tuple(str(i) for i in range(num_targets)))
+    return replace(about(text), targets=tuple(str(i) for i in range(num_targets)))
 
 
 async def test_a_burst_of_scorings_needs_few_calls_and_each_gets_its_own_answer():
@@ -79,25 +79,14 @@ async def test_a_lone_request_is_sent_as_it_is(request_):
     assert inner.calls == [request_]
 
 
-async def test_what_cannot_share_a_call_does_not():
+async def test_generations_go_alone_for_a_list_does_not_tell_the_tokens_of_each():
     inner = Endpoint()
-    lists = Lists(inner)
-    kinds: list[Request] = [
-        SCORE,
-        GENERATE,
-        replace(GENERATE, max_tokens=99),
-        replace(GENERATE, stop=("\n",)),
-        replace(GENERATE, seed=5),
-        replace(GENERATE, logprobs=True),
+    asked = [*(about(text, GENERATE) for text in "abc"), *(about(text) for text in "abc")]
+    await map_bounded(Lists(inner).send, asked)
+    assert [call for call in inner.calls if isinstance(call, GenerateRequest)] == asked[:3]
+    assert [call.requests for call in inner.calls if isinstance(call, RequestList)] == [
+        tuple(asked[3:])
     ]
-    sampled = replace(GENERATE, temperature=0.7)
-    twice = [about(text, kind) for kind in [*kinds, sampled] for text in ("a", "b")]
-    await map_bounded(lists.send, twice)
-    listed = [call for call in inner.calls if isinstance(call, RequestList)]
-    assert len(listed) == len(kinds)
-    for call in listed:
-        assert len({replace(one, messages=()) for one in call.requests}) == 1
-    assert [call for call in inner.calls if isinstance(call, GenerateRequest)] == twice[-2:]
 
 
 async def test_the_role_does_not_keep_requests_apart():
@@ -174,8 +163,9 @@ async def test_cancelled_members_do_not_fail_the_others(cancelled):
             # The first sent the list; another sends it without those who left.
             await inner.called.acquire()
         inner.may_answer.set()
-    assert answered == {number: str(number) for number in set(range(5)) - cancelled}
-    assert num_sequences(inner.calls[-1]) == (5 - len(cancelled) if 0 in cancelled else 5)
+    assert answered == {number: f"{number}Kyoto" for number in set(range(5)) - cancelled}
+    num_sent = 5 - len(cancelled) if 0 in cancelled else 5
+    assert num_sequences(inner.calls[-1]) == num_sent * len(SCORE.targets)
 
 
 async def test_a_cancelled_lone_member_cancels_its_call():
@@ -183,25 +173,28 @@ async def test_a_cancelled_lone_member_cancels_its_call():
     inner.may_answer = anyio.Event()
     lists = Lists(inner)
     async with anyio.create_task_group() as group:
-        group.start_soon(lists.send, GENERATE)
+        group.start_soon(lists.send, SCORE)
         await inner.called.acquire()
         group.cancel_scope.cancel()
     inner.may_answer.set()
-    await lists.send(GENERATE)
+    await lists.send(SCORE)
     assert len(inner.calls) == 2
 
 
-@pytest.mark.parametrize(("takes_lists", "num_calls"), [(True, 4), (False, 64)])
-async def test_only_an_endpoint_that_takes_lists_is_sent_some(takes_lists, num_calls):
-    requests = [scoring(f"Name city {i} of Japan.") for i in range(64)]
+async def test_a_scoring_by_echo_gets_and_counts_the_same_in_a_list_as_alone():
+    cities = ("Kyoto", "Osaka Bay", "Tokyo")
+    requests = [
+        replace(about(f"Name city {i}" + " of Japan" * (i % 5)), targets=cities[i % 3 :])
+        for i in range(64)
+    ]
     async with serve(FixedWorld()) as server:
         config = endpoint_config(server.base_url)
         async with open_session(config) as session:
-            endpoint = HTTPEndpoint(config, session, Route("completions", "echo"))
-            limits = LimitsConfig()
-            route = Route("completions", "echo", takes_lists)
-            model = around_endpoint(endpoint, route, limits, 1)
+            route = Route("completions", "echo")
+            endpoint = HTTPEndpoint(config, session, route)
+            model = around_endpoint(endpoint, route, LimitsConfig(), 1)
             listed = await map_bounded(model.send, requests)
+            num_calls = server.num_requests
             alone = [await endpoint.send(request) for request in requests]
-    assert server.num_requests == num_calls + 64
+    assert num_calls <= 64 / 6
     assert listed == alone

@@ -159,6 +159,66 @@ def test_an_echo_gives_exactly_the_targets_tokens_whatever_the_texts_and_tokens(
     assert [choice.text for choice in choices] == list(request.targets)
 
 
+@pytest.mark.parametrize("begins", [True, False], ids=["with a beginning", "without"])
+@pytest.mark.parametrize(
+    ("asked", "target", "tokens", "expected"),
+    [
+        ("Is 😀 good?", "Yes", ["Is", " �", "��", " good", "?", " Yes", "."], [5]),
+        (
+            "Is 😀 good?",
+            "No, 🦀!",
+            ["Is 😀 good?", " No", ",", " �", "�", "!", " x"],
+            [1, 2, 3, 4, 5],
+        ),
+        ("龘龘 是", "龘", ["�", "��", "��", "�", " 是", " ", "�", "�", "."], [5, 6, 7]),
+        ("a � b", "c", ["a", " �", " b", " c", "\n"], [3]),
+        ("a 😀", "b", ["a", " �", "�", " b", "�"], [3]),
+        ("a😀😀b", "c d", ["a�", "��", "�", "b c", " d", ""], [3, 4]),
+    ],
+)
+def test_characters_of_several_tokens_do_not_shift_the_boundary(
+    begins, asked, target, tokens, expected
+):
+    tokens, shift = (["<s>", *tokens], 1) if begins else (tokens, 0)
+    body = {"choices": [echoed(tokens, [None, *(-float(i) for i in range(1, len(tokens)))])]}
+    request = ScoreRequest(messages=(Message("user", asked),), targets=(target,))
+    (choice,) = read_echo(request, body)
+    assert choice.token_logprobs == tuple(-float(i + shift) for i in expected)
+
+
+def test_tokens_that_are_written_otherwise_than_the_prompt_stand_where_the_server_says():
+    tokens = ["2+2?", "Ġ4", "ĊĊ", "bytes:\\x33\\x2b\\x33", "?", "Ġs", "ix", "Ġbecause"]
+    entry = echoed(tokens, [None, -9, -9, -9, -9, -1.0, -2.0, -9])
+    entry["logprobs"]["text_offset"] = [0, 4, 6, 8, 11, 12, 14, 16]
+    (choice,) = read_echo(labels("six"), {"choices": [entry]})
+    assert choice.token_logprobs == (-1.0, -2.0)
+
+
+def counted(entries: list[dict[str, Any]], beginnings: int) -> dict[str, Any]:
+    """The answer of a server that counts prompts, a beginning of each and the generated tokens."""
+    num_tokens = sum(len(entry["logprobs"]["tokens"]) - 1 + beginnings for entry in entries)
+    choices = [entry | {"index": place} for place, entry in enumerate(entries)]
+    usage = {"prompt_tokens": num_tokens, "completion_tokens": len(entries)}
+    return {"choices": choices, "usage": usage}
+
+
+@pytest.mark.parametrize("beginnings", [0, 1])
+@given(asked=st.lists(echoes(), min_size=1, max_size=4))
+def test_what_an_echoed_target_counts_does_not_depend_on_its_company(beginnings, asked):
+    requests = [request for request, _, _ in asked]
+    entries = [body["choices"] for _, body, _ in asked]
+    together = echo.read(requests, counted(sum(entries, []), beginnings))
+    alone = [
+        echo.read([request], counted(own, beginnings)).parts[0]
+        for request, own in zip(requests, entries, strict=True)
+    ]
+    assert list(together.parts) == alone
+    for request, own, answer in zip(requests, entries, alone, strict=True):
+        for target, entry, part in zip(request.targets, own, answer.parts, strict=True):
+            one = ScoreRequest(messages=request.messages, targets=(target,))
+            assert echo.read([one], counted([entry], beginnings)).parts[0].usage == part.usage
+
+
 def test_a_label_has_the_probability_of_all_spellings_of_its_first_token():
     top = [
         {"token": "Yes", "logprob": math.log(0.5)},

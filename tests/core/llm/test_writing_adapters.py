@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dln_core.config import LLMConfig
-from dln_core.errors import RequestError, TransientError
+from dln_core.errors import TransientError
 from dln_core.llm.adapters import GENERATIONS, Call, chat, completions, messages, responses
 from dln_core.llm.adapters.providers import provider_of
 from dln_core.llm.adapters.texts import as_text
@@ -168,30 +168,6 @@ def test_a_sampled_text_has_log_probs_where_scoring_it_would_read_the_same_token
     assert completions.read(asking, {"choices": [entry]}).token_logprobs == expected
 
 
-def test_a_list_of_generations_is_one_call_whose_answers_come_by_their_index():
-    other = GenerateRequest(messages=ASKED[:1], max_tokens=50)
-    call = completions.write_list(CONFIG, [REQUEST, other])
-    assert call.body["prompt"] == ["2+2? 4\n\n3+3?", "2+2?"]
-    entries = [{"index": 1, "text": " 4"}, {"index": 0, "text": " sixty six"}]
-    usage = {"prompt_tokens": 10, "completion_tokens": 10}
-    response = completions.read_list([REQUEST, other], {"choices": entries, "usage": usage})
-    assert [part.choices[0].text for part in response.parts] == ["sixty six", "4"]
-    # 9 and 4 characters of prompts, 9 and 1 of answers.
-    assert [part.usage for part in response.parts] == [Usage(7, 9), Usage(3, 1)]
-    assert response.usage == Usage(10, 10)
-
-
-def test_a_list_that_is_answered_by_the_first_prompt_alone_is_refused_as_a_whole():
-    with pytest.raises(RequestError, match="2 prompts with 1 texts; send each alone"):
-        completions.read_list([REQUEST, REQUEST], {"choices": [{"text": "six"}]})
-
-
-@pytest.mark.parametrize("body", [{}, {"choices": [{}, {}]}, None, {"choices": [3, 4]}])
-def test_a_list_without_texts_is_a_transient_failure(body):
-    with pytest.raises(TransientError):
-        completions.read_list([REQUEST, REQUEST], body)
-
-
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 10**6), min_size=1, max_size=9))
 def test_shares_add_up_to_the_whole_and_are_off_by_less_than_one(total, weights):
     shares = divide(total, weights)
@@ -201,10 +177,23 @@ def test_shares_add_up_to_the_whole_and_are_off_by_less_than_one(total, weights)
             assert abs(share - total * weight / sum(weights)) < 1
 
 
-@given(st.integers(0, 999), st.integers(0, 999), st.integers(1, 9))
-def test_the_usages_of_the_parts_add_up_to_the_calls(prompt, completion, num_parts):
-    parts = divide_usage(Usage(prompt, completion), list(range(num_parts)), [0] * num_parts)
+PROMPTS = st.lists(st.integers(0, 99), min_size=1, max_size=9)
+
+
+@given(st.integers(0, 999), st.integers(0, 999), PROMPTS)
+def test_the_usages_of_the_prompts_add_up_to_the_calls(prompt, completion, prompts):
+    parts = divide_usage(Usage(prompt, completion), prompts)
     assert sum(parts, Usage()) == Usage(prompt, completion)
+    assert all(part.prompt_tokens >= 0 for part in parts)
+
+
+@given(PROMPTS, st.integers(0, 3), st.integers(0, 1))
+def test_what_a_prompt_counts_does_not_depend_on_those_it_is_sent_with(prompts, more, generated):
+    def call(of: list[int]) -> Usage:
+        return Usage(sum(of) + more * len(of), generated * len(of))
+
+    together = divide_usage(call(prompts), prompts)
+    assert together == [divide_usage(call([one]), [one])[0] for one in prompts]
 
 
 def test_tokens_that_are_known_one_by_one_are_divided_exactly():
