@@ -49,7 +49,7 @@ def conversation(engine: LocalEngine, prompt: int, item: int, *, input_first: bo
     """Return the context of one input with one prompt, about 180 tokens."""
     shown = "\n".join(
         f"Customer {number} says parcel {7 * number} came late and damaged: {LABELS[number % 2]}"
-        for number in range(31 * prompt, 31 * prompt + 7)
+        for number in range(31 * prompt, 31 * prompt + 8)
     )
     asked = f"I want to know where order {13 * item} is, from shop {item % 7}, and who has it"
     parts = (asked, shown) if input_first else (shown, asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from dln_core.config.checks import require, require_choice, require_positive
 
@@ -72,6 +73,12 @@ class LLMConfig:
             "llm.base_url must not hold a user or password, since settings are written to disk; "
             f"put the key into the environment variable {self.api_key_env} instead",
         )
+        require(
+            not set("?#") & set(self.base_url or ""),
+            "llm.base_url must not hold a query, behind which no path can follow; Azure's version "
+            "is the setting llm.api_version, and a key belongs into the environment variable "
+            f"{self.api_key_env}",
+        )
         for name in self.omit:
             require_choice("llm.omit", name, OMITTABLE)
         require(
@@ -80,8 +87,8 @@ class LLMConfig:
             "e.g. llm.base_url=http://localhost:8000/v1",
         )
         require(
-            not self.base_url or self.base_url.startswith(("http://", "https://")),
-            f"llm.base_url={self.base_url} must begin with http:// or https://, "
+            not self.base_url or _is_address(self.base_url),
+            f"llm.base_url={self.base_url} must begin with http:// or https:// and a host, "
             "e.g. llm.base_url=http://localhost:8000/v1",
         )
 
@@ -90,6 +97,14 @@ class LLMConfig:
         """The price that is set, else the table's for this model, else an unknown one."""
         is_set = self.price != PriceConfig()
         return self.price if is_set else self.prices.get(self.model, self.price)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -16,7 +16,8 @@ import platformdirs
 
 from dln_core.config import CacheConfig, LimitsConfig, LLMConfig
 from dln_core.errors import ConfigError
-from dln_core.llm.base import LanguageModel, Sendable, Sender
+from dln_core.llm.adapters import prompt_logprobs
+from dln_core.llm.base import LanguageModel, ScoreRequest, Sendable, Sender
 from dln_core.llm.cache import Cache
 from dln_core.llm.call_log import CallLog, logged
 from dln_core.llm.capabilities import Route, probe, unscored_route
@@ -24,7 +25,7 @@ from dln_core.llm.dedupe import Dedupe
 from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.ledger import Ledger, Metered
 from dln_core.llm.limits import Limits, LocalLimiter
-from dln_core.llm.lists import Lists
+from dln_core.llm.lists import MAX_SEQUENCES, Lists
 from dln_core.llm.retry import Retry
 from dln_core.llm.simulated import InContextReader, SimulatedModel, WithoutScores
 from dln_core.llm.store import AnswerStore
@@ -132,8 +133,17 @@ def around_endpoint(
     endpoint: Sender[Sendable], route: Route, limits: LimitsConfig, share: int
 ) -> LanguageModel:
     """Put the transports around an endpoint that share, try again and hold back its calls."""
-    tried = Retry(Limits(endpoint, LocalLimiter(limits, share)), limits.max_attempts)
-    return Dedupe(Lists(tried) if route.rung == "echo" else tried)
+    limiter = LocalLimiter(limits, share)
+
+    def num_calls(request: Sendable) -> int:
+        if isinstance(request, ScoreRequest) and route.rung == "prompt_logprobs":
+            return prompt_logprobs.num_calls(request)
+        return 1
+
+    tried = Retry(Limits(endpoint, limiter, num_calls), limits.max_attempts)
+    if route.rung != "echo":
+        return Dedupe(tried)
+    return Dedupe(Lists(tried, min(MAX_SEQUENCES, limiter.cap or MAX_SEQUENCES)))
 
 
 def _open_simulated(rung: str | None) -> tuple[LanguageModel, Route]:

@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 
 from dln_core.config import LLMConfig
-from dln_core.errors import RequestError, ScoringError, TransientError
+from dln_core.errors import LLMError, RequestError, ScoringError, TransientError
 from dln_core.llm.adapters import GENERATIONS, SCORINGS, Call, echo
 from dln_core.llm.adapters.providers import provider_of
 from dln_core.llm.adapters.usage import read_usage
@@ -69,6 +69,17 @@ class Endpoint:
             RequestError: If another request may succeed; of a list, each one alone.
             LLMError: If nothing of the kind will.
         """
+        try:
+            return await self._answer(request)
+        except LLMError as error:
+            # Some servers repeat the key, even in what looks like an answer.
+            error.args = tuple(
+                self._without_key(value) if isinstance(value, str) else value
+                for value in error.args
+            )
+            raise
+
+    async def _answer(self, request: Sendable) -> Response:
         if isinstance(request, GenerateRequest):
             body = await self._post(self._generation.write(self._config, request))
             return Response((self._generation.read(request, body),), read_usage(body))
@@ -97,22 +108,29 @@ class Endpoint:
     async def _post(self, call: Call) -> Any:
         url = self._provider.url(self._config, call)
         try:
-            async with self._session.post(url, data=orjson.dumps(call.body)) as response:
-                content = self._without_key(await response.read())
-                if response.status != 200:
-                    headers = response.headers
-                    raise failure(self._config, url, response.status, headers, content)
+            async with self._session.post(
+                # A redirected request would come as another one, and take the key elsewhere.
+                url,
+                data=orjson.dumps(call.body),
+                allow_redirects=False,
+            ) as response:
+                content, status, headers = await response.read(), response.status, response.headers
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise TransientError(f"no answer from {url} ({_reason(error)})") from error
+        if status != 200:
+            # What is told of it is cut, which could leave the beginning of a key.
+            said = self._without_key(content.decode(errors="replace"))
+            raise failure(self._config, url, status, headers, said.encode())
         try:
             return orjson.loads(content)
         except orjson.JSONDecodeError as error:
-            raise TransientError(f"{url} sent a broken body: {content[:120]!r}") from error
+            said = self._without_key(content.decode(errors="replace"))
+            raise TransientError(f"{url} sent a broken body: {said[:120]!r}") from error
 
-    def _without_key(self, content: bytes) -> bytes:
-        # Some servers repeat the key that they refuse.
-        key = _key(self._config).encode()
-        return content.replace(key, b"***") if key else content
+    def _without_key(self, text: str) -> str:
+        # Answers keep it: where no key is needed, "none" or "x" is a common one.
+        key = _key(self._config)
+        return text.replace(key, "***") if key else text
 
 
 def _key(config: LLMConfig) -> str:

@@ -72,6 +72,11 @@ def failure(
         headers: The answer's headers, in any case.
         content: The answer's body, without the key.
     """
+    if 300 <= status < 400:
+        return LLMError(
+            f"{url} redirects to {headers.get('Location', 'nowhere')} ({status}); give the address "
+            "that answers itself as llm.base_url"
+        )
     said = explanation(content)
     told = f"{url} answered {status}: {said}"
     if status in (401, 403):
@@ -96,11 +101,13 @@ def explanation(content: bytes) -> str:
     """What an error's body says, in one line, with its code."""
     error = _error_of(content)
     if error is None:
-        return content[:200].decode(errors="replace").strip() or "no explanation"
-    if not isinstance(error, dict):
-        return str(error)[:300]
-    message = error.get("message") or error.get("detail") or error
-    return f"{message} {error.get('code') or error.get('type') or ''}".strip()[:300]
+        said = content.decode(errors="replace")
+    elif isinstance(error, dict):
+        message = error.get("message") or error.get("detail") or error
+        said = f"{message} {error.get('code') or error.get('type') or ''}"
+    else:
+        said = str(error)
+    return " ".join(said.split())[:300] or "no explanation"
 
 
 def retry_after_s(status: int, headers: Mapping[str, str]) -> float | None:
@@ -116,9 +123,9 @@ def retry_after_s(status: int, headers: Mapping[str, str]) -> float | None:
     seconds = _number(after)
     if seconds is not None:
         return max(0.0, seconds)
-    date = email.utils.parsedate_tz(after)
-    if date is not None:
-        return max(0.0, email.utils.mktime_tz(date) - time.time())
+    until = _date(after)
+    if until is not None:
+        return max(0.0, until - time.time())
     if status != 429:
         return None
     resets = [
@@ -159,6 +166,16 @@ def _number(text: str | None) -> float | None:
     try:
         return float(text or "")
     except ValueError:
+        return None
+
+
+def _date(text: str) -> float | None:
+    """Read a date, in Unix seconds."""
+    date = email.utils.parsedate_tz(text)
+    try:
+        return None if date is None else email.utils.mktime_tz(date)
+    except (ValueError, OverflowError):
+        # The calendar ends with the year 9999.
         return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
@@ -21,12 +21,11 @@ from dln_core.llm.base import (
     Sender,
     num_sequences,
 )
+from dln_core.llm.buckets import Bucket
 
 Sent = TypeVar("Sent", bound=Sendable)
 
 CHARS_PER_TOKEN = 4
-MINUTE_S = 60.0
-BURST_S = 1.0
 # What each new call of a kind leaves of what was learned before: about fifty calls count.
 REMEMBERED = 0.98
 
@@ -41,15 +40,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one call is expected to take of the limits.
+    """What one attempt is expected to take of the limits.
 
     Attributes:
-        kind: Calls of the same kind use similar shares of their estimated tokens.
+        kind: Attempts of the same kind use similar shares of their estimated tokens.
+        num_calls: HTTP calls that it consists of.
         num_texts: Texts that are in flight with it.
         tokens: Estimated tokens, prompt and completion.
     """
 
     kind: Hashable
+    num_calls: int
     num_texts: int
     tokens: int
 
@@ -81,11 +82,18 @@ class Limits(Generic[Sent]):
     Args:
         inner: Where attempts go.
         limiter: Grants them.
+        num_calls: How many HTTP calls an attempt consists of; by default each is one.
     """
 
-    def __init__(self, inner: Sender[Sent], limiter: Limiter) -> None:
+    def __init__(
+        self,
+        inner: Sender[Sent],
+        limiter: Limiter,
+        num_calls: Callable[[Sent], int] = lambda request: 1,
+    ) -> None:
         self._inner = inner
         self._limiter = limiter
+        self._num_calls = num_calls
 
     async def send(self, request: Sent) -> Response:
         """Answer by the inner sender once the limits allow it.
@@ -93,7 +101,7 @@ class Limits(Generic[Sent]):
         Raises:
             LLMError: If the attempt failed.
         """
-        lease = await self._limiter.acquire(_cost(request))
+        lease = await self._limiter.acquire(_cost(request, self._num_calls(request)))
         outcome, tokens = Outcome.failed, None
         try:
             response = await self._inner.send(request)
@@ -121,12 +129,15 @@ class LocalLimiter:
         config: The limits of the endpoint.
         share: Number of processes that divide the limits among them.  Each may have at least one
             text in flight, so more processes than ``max_concurrency`` have as many as they are.
+
+    Attributes:
+        cap: Texts that this process may have in flight; None for no limit.
     """
 
     def __init__(self, config: LimitsConfig, share: int = 1) -> None:
         cap = config.max_concurrency
-        self._cap = max(1, cap // share) if cap else None
-        self._concurrency = AdaptiveConcurrency(self._cap, max(1, START // share))
+        self.cap = max(1, cap // share) if cap else None
+        self._concurrency = AdaptiveConcurrency(self.cap, max(1, START // share))
         self._requests = _bucket(config.requests_per_minute, share)
         self._tokens = _bucket(config.tokens_per_minute, share)
         self._used: dict[Hashable, _Ratio] = {}
@@ -170,7 +181,7 @@ class LocalLimiter:
         )
         self._num_in_flight += lease.num_texts
         if self._requests:
-            self._requests.take(1)
+            self._requests.take(cost.num_calls)
         if self._tokens:
             self._tokens.take(lease.tokens)
         return lease
@@ -188,13 +199,13 @@ class LocalLimiter:
         return not self._num_in_flight or num_texts <= self._concurrency.limit
 
     def _wait_s(self, cost: Cost) -> float:
-        requests_s = self._requests.wait_s(1) if self._requests else 0.0
+        requests_s = self._requests.wait_s(cost.num_calls) if self._requests else 0.0
         tokens_s = self._tokens.wait_s(self._expected(cost)) if self._tokens else 0.0
         return max(requests_s, tokens_s)
 
     def _num_texts(self, cost: Cost) -> int:
         # What exceeds the cap by itself has to go some time: alone.
-        return min(cost.num_texts, self._cap or cost.num_texts)
+        return min(cost.num_texts, self.cap or cost.num_texts)
 
     def _expected(self, cost: Cost) -> float:
         return cost.tokens * self._used.setdefault(cost.kind, _Ratio()).value
@@ -210,32 +221,6 @@ class _LocalLease:
 
     def settle(self, outcome: Outcome, tokens: int | None) -> None:
         self.limiter.settle(self, outcome, tokens)
-
-
-class Bucket:
-    """A token bucket that keeps at most one second's worth.
-
-    Its rate is such that a burst and a minute's flow together stay within the allowance, so that no
-    minute, wherever it begins, has more than ``per_minute`` units (but for a single amount larger
-    than a burst, which is paid back afterwards).
-    """
-
-    def __init__(self, per_minute: float) -> None:
-        self._rate_per_s = per_minute / (MINUTE_S + BURST_S)
-        self._burst = max(1.0, self._rate_per_s * BURST_S)
-        self._level = 0.0
-        self._filled_at = time.monotonic()
-
-    def wait_s(self, amount: float) -> float:
-        """Seconds until the amount, or a burst if that is less, is there."""
-        now = time.monotonic()
-        inflow = (now - self._filled_at) * self._rate_per_s
-        self._level, self._filled_at = min(self._burst, self._level + inflow), now
-        return max(0.0, (min(amount, self._burst) - self._level) / self._rate_per_s)
-
-    def take(self, amount: float) -> None:
-        """Take an amount, into debt if need be; a negative one is given back."""
-        self._level -= amount
 
 
 class _Ratio:
@@ -265,10 +250,11 @@ def estimate_tokens(request: Sendable) -> int:
     return (num_chars * len(request.targets) + target_chars) // CHARS_PER_TOKEN
 
 
-def _cost(request: Sendable) -> Cost:
+def _cost(request: Sendable, num_calls: int) -> Cost:
     one = request.requests[0] if isinstance(request, RequestList) else request
     return Cost(
         kind=(type(one), one.role),
+        num_calls=num_calls,
         num_texts=num_sequences(request),
         tokens=estimate_tokens(request),
     )

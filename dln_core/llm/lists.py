@@ -37,14 +37,19 @@ class _Gathering:
 class Lists:
     """A transport that merges the scorings of the same moment into lists.
 
-    A list holds up to ``MAX_SEQUENCES`` texts.  A scoring waits for company one turn of the event
+    A scoring waits for company one turn of the event
     loop and no longer.  The task of one member sends the list; if it is cancelled, another member
     sends the list without it, so that nobody's cancellation fails another and no call outlives its
     members.
+
+    Args:
+        inner: Answers requests and lists of them.
+        max_sequences: Texts that a list holds at most.
     """
 
-    def __init__(self, inner: Sender[Sendable]) -> None:
+    def __init__(self, inner: Sender[Sendable], max_sequences: int = MAX_SEQUENCES) -> None:
         self._inner = inner
+        self._max_sequences = max_sequences
         self._open = _Gathering()
         self._numbers = itertools.count()
 
@@ -55,7 +60,7 @@ class Lists:
             LLMError: If the request failed for good.  Where the endpoint refuses a list, each
                 request goes alone, so that only those fail which are refused by themselves.
         """
-        if not isinstance(request, ScoreRequest) or len(request.targets) > MAX_SEQUENCES:
+        if not isinstance(request, ScoreRequest) or len(request.targets) > self._max_sequences:
             return await self._inner.send(request)
         number, gathering = next(self._numbers), self._gathering(len(request.targets))
         gathering.members[number] = request
@@ -69,7 +74,7 @@ class Lists:
         return outcome
 
     def _gathering(self, more: int) -> _Gathering:
-        if self._open.num_sequences + more > MAX_SEQUENCES:
+        if self._open.num_sequences + more > self._max_sequences:
             self._open = _Gathering()
         self._open.num_sequences += more
         return self._open

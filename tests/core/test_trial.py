@@ -266,3 +266,15 @@ async def test_a_backward_model_needs_no_log_probs(services):
 def test_an_address_with_a_password_is_refused():
     with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
         LLMConfig(provider="openai_compatible", base_url="http://me:secret@there/v1")
+
+
+@pytest.mark.parametrize("address", ["there/v1", "http://", "http:///v1", "http://[::1"])
+def test_an_address_without_a_host_is_refused(address):
+    with pytest.raises(ConfigError, match="and a host"):
+        LLMConfig(provider="openai_compatible", base_url=address)
+
+
+def test_an_address_with_a_query_is_refused_without_telling_it():
+    with pytest.raises(ConfigError, match="api_version") as caught:
+        LLMConfig(provider="azure", base_url="https://there/openai?api-version=1&key=secret")
+    assert "secret" not in str(caught.value)

@@ -32,8 +32,15 @@ def read(request: GenerateRequest, body: Any) -> Choice:
     try:
         entry = body["choices"][0]
         raw = text_of(entry["message"].get("content"))
-        given = (entry.get("logprobs") or {}).get("content") if request.logprobs else None
-        values = sampled(raw, "", ((token["token"], token["logprob"]) for token in given or ()))
+        values = sampled(raw, "", _tokens(entry)) if request.logprobs else None
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise TransientError(f"the endpoint sent no text: {body!r:.200}") from error
     return Choice(finished(raw, request.stop), values, entry.get("finish_reason") or "stop")
+
+
+def _tokens(entry: Any) -> list[tuple[str, float | None]]:
+    """The tokens with their log-probs; none where they are not told, or in another form."""
+    try:
+        return [(token["token"], token["logprob"]) for token in entry["logprobs"]["content"]]
+    except (KeyError, TypeError):
+        return []

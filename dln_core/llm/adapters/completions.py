@@ -31,10 +31,17 @@ def read(request: GenerateRequest, body: Any) -> Choice:
     try:
         entry = body["choices"][0]
         raw = entry["text"] or ""
-        given = entry.get("logprobs") if request.logprobs else None
-        tokens = zip(given["tokens"], given["token_logprobs"], strict=False) if given else ()
         # Behind a context, a target stands after one space.
-        values = sampled(raw, " ", tokens)
+        values = sampled(raw, " ", _tokens(entry)) if request.logprobs else None
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise TransientError(f"the endpoint sent no text: {body!r:.200}") from error
     return Choice(finished(raw, request.stop), values, entry.get("finish_reason") or "stop")
+
+
+def _tokens(entry: Any) -> list[tuple[str, float | None]]:
+    """The tokens with their log-probs; none where they are not told, or in another form."""
+    try:
+        told = entry["logprobs"]
+        return list(zip(told["tokens"], told["token_logprobs"], strict=False))
+    except (KeyError, TypeError):
+        return []

@@ -50,6 +50,11 @@ async def score(config: LLMConfig, api: str, request: ScoreRequest, post: Post) 
     return joined(await map_bounded(one, request.targets, bound=MAX_AT_ONCE))
 
 
+def num_calls(request: ScoreRequest) -> int:
+    """HTTP calls that a scoring takes."""
+    return len(request.targets) + 1
+
+
 def write_context(config: LLMConfig, request: ScoreRequest) -> Call:
     """Ask for the tokens of the rendered context, up to where an answer begins."""
     template = {name: config.extra[name] for name in _TEMPLATE_FIELDS if name in config.extra}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dln_core.llm.base import Response
@@ -15,7 +15,8 @@ def read_usage(body: Any) -> Usage:
     What a model thought before it answered is part of the completion: some endpoints count it in
     the total alone.
     """
-    counts = (body.get("usage") if isinstance(body, dict) else None) or {}
+    told = body.get("usage") if isinstance(body, dict) else None
+    counts = told if isinstance(told, dict) else {}
     prompt = _count(counts, "prompt_tokens") or sum(
         _count(counts, name)
         # Anthropic counts what goes through its cache apart.
@@ -63,5 +64,6 @@ def joined(targets: Sequence[Response]) -> Response:
     return Response(choices, usage, parts=tuple(targets))
 
 
-def _count(counts: dict[str, Any], name: str) -> int:
-    return int(counts.get(name) or 0)
+def _count(counts: Mapping[str, Any], name: str) -> int:
+    value = counts.get(name)
+    return max(0, int(value)) if isinstance(value, int | float) else 0

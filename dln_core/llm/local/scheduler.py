@@ -190,14 +190,13 @@ class Scheduler:
         batch: list[tuple[Reading, Chunk]] = []
         num_tokens, num_wanted = STEP_TOKENS, _STEP_LOGITS
 
-        def add(reading: Reading) -> bool:
+        def add(reading: Reading) -> None:
             nonlocal num_tokens, num_wanted
             chunk = reading.chunk(num_tokens, num_wanted)
             if chunk is not None:
                 batch.append((reading, chunk))
                 num_tokens -= len(chunk.tokens)
                 num_wanted -= chunk.num_wanted
-            return chunk is not None
 
         # Those that generate have one token to read: they go on with every step.
         for reading in sorted(self._active, key=lambda reading: reading.num_left):

@@ -204,6 +204,23 @@ async def test_a_broken_body_that_repeats_the_key_does_not_leak_it(monkeypatch, 
     assert PLANTED_KEY not in repr(caught.value)
 
 
+@pytest.mark.parametrize("key", ["Tokyo", "o", "content", '"'])
+async def test_a_key_that_is_a_plain_word_leaves_answers_as_they_are(monkeypatch, server, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    async with endpoint(server) as model:
+        assert (await model.send(GENERATE)).choices[0].text == "Tokyo"
+
+
+async def test_a_redirection_is_not_followed_for_the_key_would_go_along(monkeypatch, server):
+    monkeypatch.setenv("OPENAI_API_KEY", PLANTED_KEY)
+    async with serve(FixedWorld()) as elsewhere, endpoint(server, provider="azure") as model:
+        address = f"{elsewhere.base_url}/chat/completions"
+        server.fail_first(Fault(307, "moved", {"Location": address}))
+        with pytest.raises(LLMError, match=f"redirects to {address}"):
+            await Retry(model, 3).send(GENERATE)
+    assert (server.num_requests, elsewhere.num_requests) == (1, 0)
+
+
 async def test_a_wrong_key_fails_at_once_and_names_the_variable(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", PLANTED_KEY)
     async with serve(FixedWorld(), required_key="another") as server, endpoint(server) as model:

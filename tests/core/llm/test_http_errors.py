@@ -218,3 +218,20 @@ def test_a_date_is_waited_for():
     waited = retry_after_s(503, {"Retry-After": email.utils.formatdate(now + 100, usegmt=True)})
     assert waited is not None
     assert waited == pytest.approx(100, abs=2 + time.time() - now)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirection_says_where_to(status):
+    error = failure(CONFIG, URL, status, {"Location": "https://new/v1"}, b"<html>moved</html>")
+    assert type(error) is LLMError
+    assert "redirects to https://new/v1" in str(error)
+
+
+def test_a_page_is_told_in_one_line():
+    error = failure(CONFIG, URL, 502, {}, b"<html>\n<h1>502 Bad\r\n  Gateway</h1>\n</html>")
+    assert str(error) == f"{URL} answered 502: <html> <h1>502 Bad Gateway</h1> </html>"
+
+
+@pytest.mark.parametrize("year", [10_000, 99_999])
+def test_a_date_beyond_the_calendar_is_none(year):
+    assert retry_after_s(429, {"Retry-After": f"Fri, 31 Dec {year} 23:59:59 GMT"}) is None

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dln_core.concurrency import map_bounded
 from dln_core.config import LimitsConfig
 from dln_core.errors import LLMError, RequestError, TransientError
-from dln_core.llm import limits
+from dln_core.llm import buckets, limits
 from dln_core.llm.adaptive import START
 from dln_core.llm.base import (
     GenerateRequest,
@@ -26,9 +26,11 @@ from dln_core.llm.base import (
     Sendable,
     Sender,
 )
+from dln_core.llm.buckets import Bucket
 from dln_core.llm.capabilities import Route
+from dln_core.llm.connect import around_endpoint
 from dln_core.llm.http import Endpoint, open_session
-from dln_core.llm.limits import Bucket, Limits, LocalLimiter, estimate_tokens
+from dln_core.llm.limits import Limits, LocalLimiter, estimate_tokens
 from dln_core.llm.retry import Retry
 from dln_core.types import Message, Role, Usage
 from tests.core.llm.toys import GENERATE, QUESTION, SCORE, FixedWorld, Recorder, endpoint_config
@@ -55,7 +57,8 @@ class Clock:
 def own_time() -> Iterator[Clock]:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "time", clock)
+        for module in (buckets, limits):
+            patch.setattr(module, "time", clock)
         waiting = {"Lock": anyio.Lock, "Event": anyio.Event, "sleep": clock.sleep}
         patch.setattr(limits, "anyio", SimpleNamespace(**waiting))
         yield clock
@@ -277,6 +280,15 @@ async def test_a_list_of_requests_is_one_request_and_many_texts(clock):
     model = limited(inner, LimitsConfig(max_concurrency=32))
     await map_bounded(model.send, [listed] * 10)
     assert inner.max_in_flight == 2
+
+
+async def test_a_scoring_of_several_calls_takes_as_many_of_the_requests_a_minute(clock):
+    inner, limits_ = Recorder(), LimitsConfig(requests_per_minute=61)
+    model = around_endpoint(inner, Route("chat", "prompt_logprobs"), limits_, 1)
+    scorings = [replace(SCORE, messages=(Message("user", str(i)),)) for i in range(10)]
+    await map_bounded(model.send, [*scorings, GENERATE])
+    # Three calls a scoring: one for its context and one for each of its two targets.
+    assert clock.now == pytest.approx(10 * 3 + 1, abs=3)
 
 
 async def test_a_request_larger_than_the_cap_goes_alone():

@@ -198,3 +198,11 @@ async def test_a_scoring_by_echo_gets_and_counts_the_same_in_a_list_as_alone():
             alone = [await endpoint.send(request) for request in requests]
     assert num_calls <= 64 / 6
     assert listed == alone
+
+
+@pytest.mark.parametrize(("share", "most"), [(1, 8), (2, 4), (99, 1)])
+async def test_a_list_holds_no_more_texts_than_may_be_in_flight(share, most):
+    inner, route = Endpoint(), Route("completions", "echo")
+    model = around_endpoint(inner, route, LimitsConfig(max_concurrency=8), share)
+    await map_bounded(model.send, [scoring(str(i)) for i in range(24)])
+    assert max(map(num_sequences, inner.calls)) == most

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -207,7 +207,7 @@ def counted(entries: list[dict[str, Any]], beginnings: int) -> dict[str, Any]:
 def test_what_an_echoed_target_counts_does_not_depend_on_its_company(beginnings, asked):
     requests = [request for request, _, _ in asked]
     entries = [body["choices"] for _, body, _ in asked]
-    together = echo.read(requests, counted(sum(entries, []), beginnings))
+    together = echo.read(requests, counted([*chain.from_iterable(entries)], beginnings))
     alone = [
         echo.read([request], counted(own, beginnings)).parts[0]
         for request, own in zip(requests, entries, strict=True)

@@ -168,6 +168,18 @@ def test_a_sampled_text_has_log_probs_where_scoring_it_would_read_the_same_token
     assert completions.read(asking, {"choices": [entry]}).token_logprobs == expected
 
 
+@pytest.mark.parametrize(
+    "logprobs",
+    [None, [], {}, {"content": None}, {"content": [{"token": "six"}]}, {"tokens": ["six"]}, [-1.0]],
+)
+def test_log_probs_in_another_form_are_none_and_the_text_is_read(logprobs):
+    asking = GenerateRequest(messages=ASKED, max_tokens=5, logprobs=True)
+    entry = {"message": {"content": "six"}, "text": "six", "logprobs": logprobs}
+    for api in (chat, completions):
+        choice = api.read(asking, {"choices": [entry]})
+        assert (choice.text, choice.token_logprobs) == ("six", None)
+
+
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 10**6), min_size=1, max_size=9))
 def test_shares_add_up_to_the_whole_and_are_off_by_less_than_one(total, weights):
     shares = divide(total, weights)
@@ -215,6 +227,8 @@ def test_tokens_that_are_known_one_by_one_are_divided_exactly():
             Usage(1107, 2),
         ),
         (None, Usage()),
+        ("unknown", Usage()),
+        ({"prompt_tokens": "7", "completion_tokens": 2}, Usage(0, 2)),
     ],
 )
 def test_usage_is_what_the_endpoint_counts_and_zero_where_it_counts_nothing(usage, expected):

@@ -1,0 +1,34 @@
+"""A rate that is kept by waiting."""
+
+from __future__ import annotations
+
+import time
+
+MINUTE_S = 60.0
+BURST_S = 1.0
+
+
+class Bucket:
+    """A token bucket that keeps at most one second's worth.
+
+    Its rate is such that a burst and a minute's flow together stay within the allowance, so that no
+    minute, wherever it begins, has more than ``per_minute`` units (but for a single amount larger
+    than a burst, which is paid back afterwards).
+    """
+
+    def __init__(self, per_minute: float) -> None:
+        self._rate_per_s = per_minute / (MINUTE_S + BURST_S)
+        self._burst = max(1.0, self._rate_per_s * BURST_S)
+        self._level = 0.0
+        self._filled_at = time.monotonic()
+
+    def wait_s(self, amount: float) -> float:
+        """Seconds until the amount, or a burst if that is less, is there."""
+        now = time.monotonic()
+        inflow = (now - self._filled_at) * self._rate_per_s
+        self._level, self._filled_at = min(self._burst, self._level + inflow), now
+        return max(0.0, (min(amount, self._burst) - self._level) / self._rate_per_s)
+
+    def take(self, amount: float) -> None:
+        """Take an amount, into debt if need be; a negative one is given back."""
+        self._level -= amount
