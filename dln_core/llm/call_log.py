@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -25,13 +24,13 @@ from dln_core.llm.base import (
     Sendable,
     Sender,
 )
+from dln_core.llm.keys import without_key
 from dln_core.types import Role
 
 Sent = TypeVar("Sent", bound=Sendable)
 
 # Entries, some kB each, wait in memory for the end of a unit of work.
 MAX_ENTRIES = 1000
-HIDDEN = "***"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +107,7 @@ class CallLog:
     def _presentable_text(self, text: str) -> str:
         # Keys first: a cut could leave the beginning of one.
         for name in self._key_names:
-            key = os.environ.get(name, "").strip()
-            text = text.replace(key, HIDDEN) if key else text
+            text = without_key(text, name)
         beyond = len(text) - self._config.max_chars
         if beyond > 0:
             text = f"{text[: self._config.max_chars]} … ({beyond} more characters)"

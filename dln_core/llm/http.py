@@ -23,6 +23,7 @@ from dln_core.llm.base import (
 )
 from dln_core.llm.capabilities import Route
 from dln_core.llm.http_errors import failure
+from dln_core.llm.keys import key_of, without_key
 
 # Shorter than the keep-alive of common servers, so that no request meets a closing connection.
 KEEP_ALIVE_S = 4.0
@@ -38,7 +39,7 @@ async def open_session(config: LLMConfig) -> AsyncIterator[aiohttp.ClientSession
         timeout=aiohttp.ClientTimeout(total=config.timeout_s, sock_connect=CONNECT_TIMEOUT_S),
         headers={
             "Content-Type": "application/json",
-            **provider_of(config).headers(config, _key(config)),
+            **provider_of(config).headers(config, key_of(config.api_key_env)),
         },
     ) as session:
         yield session
@@ -108,17 +109,14 @@ class Endpoint:
     async def _post(self, call: Call) -> Any:
         url = self._provider.url(self._config, call)
         try:
+            # A redirected request would come as another one, and take the key elsewhere.
             async with self._session.post(
-                # A redirected request would come as another one, and take the key elsewhere.
-                url,
-                data=orjson.dumps(call.body),
-                allow_redirects=False,
+                url, data=orjson.dumps(call.body), allow_redirects=False
             ) as response:
                 content, status, headers = await response.read(), response.status, response.headers
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise TransientError(f"no answer from {url} ({_reason(error)})") from error
         if status != 200:
-            # What is told of it is cut, which could leave the beginning of a key.
             said = self._without_key(content.decode(errors="replace"))
             raise failure(self._config, url, status, headers, said.encode())
         try:
@@ -128,14 +126,8 @@ class Endpoint:
             raise TransientError(f"{url} sent a broken body: {said[:120]!r}") from error
 
     def _without_key(self, text: str) -> str:
-        # Answers keep it: where no key is needed, "none" or "x" is a common one.
-        key = _key(self._config)
-        return text.replace(key, "***") if key else text
-
-
-def _key(config: LLMConfig) -> str:
-    # Keys that were read from a file often bring their line end along.
-    return os.environ.get(config.api_key_env, "").strip()
+        # Before a text is cut, which could leave the beginning of a key.
+        return without_key(text, self._config.api_key_env)
 
 
 def _reason(error: Exception) -> str:

@@ -16,6 +16,7 @@ GROUPS = sorted(path.stem for path in CONF.glob("*.yaml"))
 HOSTED = ("openai", "azure", "anthropic")
 NEEDED = {
     "openai_compatible": ("llm.model=m", "llm.base_url=http://host/v1"),
+    "llama_cpp": ("llm.model=m",),
     "azure": ("llm.model=gpt-4.1", "llm.base_url=https://name.openai.azure.com/openai/v1"),
 }
 

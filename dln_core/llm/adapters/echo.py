@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,11 +12,10 @@ from dln_core.llm.adapters.calls import Call, Post
 from dln_core.llm.adapters.completions import PATH
 from dln_core.llm.adapters.logprobs import answers, scored
 from dln_core.llm.adapters.parameters import scoring_body
+from dln_core.llm.adapters.places import token_spans
 from dln_core.llm.adapters.texts import as_text
 from dln_core.llm.adapters.usage import divide_usage, joined, read_usage
 from dln_core.llm.base import Response, ScoreRequest
-
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class _Row(NamedTuple):
@@ -73,59 +71,14 @@ def read(requests: Sequence[ScoreRequest], body: Any) -> Response:
 
 def _row(context: str, target: str, echo: Mapping[str, Any]) -> _Row:
     tokens, offsets, values = echo["tokens"], echo["text_offset"], echo["token_logprobs"]
-    if not len(tokens) == len(offsets) == len(values):
-        raise ValueError("the lists of an echo differ in length")
+    if not len(tokens) == len(offsets) == len(values) > 0:
+        raise ValueError("the lists of an echo differ in length, or are empty")
     prompt = f"{context} {target}"
-    spans = [
-        (start, end)
-        for start, end in itertools.pairwise(_places(prompt, tokens, offsets))
-        # Behind the prompt stands the token that was generated.
-        if start < len(prompt)
-    ]
-    first = next((i for i, (_, end) in enumerate(spans) if end > len(context)), len(spans))
-    return _Row(tuple(float(value) for value in values[first : len(spans)]), len(spans))
-
-
-def _places(prompt: str, tokens: Sequence[str], offsets: Sequence[int]) -> list[int]:
-    """Where in the prompt each token begins, and where the last one ends."""
-    ends = list(itertools.accumulate(map(len, tokens), initial=0))
-    text = "".join(tokens)
-    # Some servers write a beginning-of-text token before the prompt.
-    begin = text.find(prompt)
-    if begin >= 0:
-        return [end - begin for end in ends]
-    # Characters of several tokens are shown as replacement characters, of which offsets count more
-    # than there are.  At either end may stand a token that is none of the prompt's.
-    for first, last in itertools.product((0, 1), (-2, -1)):
-        begin, end = ends[first:][0], ends[last:][0]
-        places = _unreplaced(text[begin:end], prompt)
-        if places:
-            return [places[min(max(begin, place), end) - begin] for place in ends]
-    # Tokens may be written otherwise than the prompt: bytes by their numbers, spaces by signs.
-    return [*offsets, offsets[-1] + len(tokens[-1])]
-
-
-def _unreplaced(shown: str, prompt: str) -> list[int] | None:
-    """Where in the prompt each place of a text stands that shows it with replaced characters.
-
-    Returns:
-        A place for each place of the text and its end; None if it does not show the prompt.
-    """
-    *pieces, last = re.split(f"({REPLACEMENT}+)", shown)
-    places: list[int] = []
-    begin = num_replaced = 0
-    for piece in pieces:
-        if piece.startswith(REPLACEMENT):
-            # Which of the characters a replacement stands for is not told.
-            places += [begin] * len(piece)
-            num_replaced = len(piece)
-            continue
-        begin = prompt.find(piece, begin + (num_replaced > 0), begin + num_replaced + len(piece))
-        if begin < 0:
-            return None
-        places += range(begin, begin + len(piece))
-        begin += len(piece)
-    gap = len(prompt) - len(last) - begin
-    if not pieces or not 0 < gap <= num_replaced or not prompt.endswith(last):
-        return None
-    return [*places, *range(len(prompt) - len(last), len(prompt) + 1)]
+    # Offsets that count what is shown of tokens count otherwise than the text, so they come last.
+    spans = token_spans(prompt, tokens) or list(
+        itertools.pairwise([*offsets, offsets[-1] + len(tokens[-1])])
+    )
+    # Behind the prompt stands the token that was generated.
+    own = [i for i, (begin, _) in enumerate(spans) if begin < len(prompt)]
+    scored_ones = [i for i in own if spans[i][1] > len(context)]
+    return _Row(tuple(float(values[i]) for i in scored_ones), len(own))

@@ -37,7 +37,7 @@ def read(request: GenerateRequest, body: Any) -> Choice:
         TransientError: If the body lacks what every answer has.
     """
     try:
-        raw, reason = text_of(body["content"]), body["stop_reason"]
+        raw, reason = text_of(body["content"]), str(body["stop_reason"] or "stop")
     except (KeyError, TypeError, AttributeError) as error:
         raise TransientError(f"the endpoint sent no text: {body!r:.200}") from error
-    return Choice(finished(raw, request.stop), None, _REASONS.get(reason, reason) or "stop")
+    return Choice(finished(raw, request.stop), None, _REASONS.get(reason, reason))

@@ -6,7 +6,6 @@ text that the model would have written.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from dln_core.llm.adapters import chat
 from dln_core.llm.adapters.calls import Call, Post
 from dln_core.llm.adapters.logprobs import answers, scored
 from dln_core.llm.adapters.parameters import scoring_body
+from dln_core.llm.adapters.places import is_shown_as
 from dln_core.llm.adapters.texts import as_chat
 from dln_core.llm.adapters.usage import joined, read_usage
 from dln_core.llm.base import Response, ScoreRequest
@@ -25,7 +25,6 @@ from dln_core.llm.base import Response, ScoreRequest
 MAX_AT_ONCE = 16
 # What of ``extra`` decides how a conversation is rendered.
 _TEMPLATE_FIELDS = ("chat_template", "chat_template_kwargs", "add_special_tokens")
-_NOT_ASCII = "[^\x00-\x7f]*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def read_tokens(body: Any) -> list[int]:
         TransientError: If there are none, which no context is without.
     """
     tokens = body.get("tokens") if isinstance(body, dict) else None
-    if not tokens or not all(isinstance(token, int) for token in tokens):
+    if not isinstance(tokens, list) or {type(token) for token in tokens} != {int}:
         raise TransientError(f"the endpoint sent no tokens: {body!r:.200}")
     return list(tokens)
 
@@ -105,7 +104,7 @@ def read(context: Sequence[int], target: str, body: Any) -> tuple[float, ...]:
     while shared < len(tokens) and context[shared + 1 : shared + 2] == [tokens[shared].id]:
         shared += 1
     decoded = "".join(token.text for token in tokens[shared:])
-    if not _is_written_as(target, decoded):
+    if not is_shown_as(target, decoded):
         raise ScoringError(
             f"the rendered conversation ends with {decoded!r:.80} where {target!r:.80} was to be "
             "scored; the chat template writes answers otherwise than it asks for them (thinking "
@@ -118,9 +117,3 @@ def _token(entries: Mapping[str, Mapping[str, Any]]) -> _Token:
     # Beside the prompt's own token stands the most probable one, unless they are the same.
     token, entry = max(entries.items(), key=lambda item: int(item[1].get("rank") or 1))
     return _Token(int(token), str(entry["decoded_token"]), float(entry["logprob"]))
-
-
-def _is_written_as(target: str, decoded: str) -> bool:
-    # A character that is cut into several tokens is shown as replacement characters.
-    pieces = [re.escape(piece) for piece in re.split("\N{REPLACEMENT CHARACTER}+", decoded)]
-    return re.fullmatch(_NOT_ASCII.join(pieces), target) is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from dln_core.llm.local.fields import BadRequest, Body, read_integer, read_messages
+from dln_core.llm.local.fields import BadRequest, Body, read_integer, read_messages, read_strings
 from dln_core.llm.simulated.asking import MOST_TOKENS, Sampling, Spoken, read_conversation
 from dln_core.llm.simulated.routes import CHAT_TOKENS, Routes, count_words, read_top
 from dln_core.llm.simulated.shapes import Answer, chat_logprobs
@@ -133,7 +133,7 @@ def _input(body: Body) -> Conversation:
 
 def _output_text(made: Spoken, body: Body) -> dict[str, Any]:
     part: dict[str, Any] = {"type": "output_text", "text": made.text, "annotations": []}
-    if LOGPROBS in (body.get("include") or []):
+    if LOGPROBS in read_strings(body, "include"):
         said = spoken_tokens(made.distribution, made.text)
         part["logprobs"] = chat_logprobs(said, read_top(body, "top_logprobs"))
     return part

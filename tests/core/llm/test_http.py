@@ -211,6 +211,15 @@ async def test_a_key_that_is_a_plain_word_leaves_answers_as_they_are(monkeypatch
         assert (await model.send(GENERATE)).choices[0].text == "Tokyo"
 
 
+@pytest.mark.parametrize("word", ["x", "none", "EMPTY"])
+async def test_a_word_that_stands_for_no_key_leaves_refusals_as_they_are(monkeypatch, server, word):
+    monkeypatch.setenv("OPENAI_API_KEY", word)
+    server.fail_first(failed(400, "'max_tokens' is not supported: none, x, EMPTY"))
+    async with endpoint(server) as model:
+        with pytest.raises(ParameterError, match=r"none, x, EMPTY.*llm.omit=\[max_tokens\]"):
+            await model.send(GENERATE)
+
+
 async def test_a_redirection_is_not_followed_for_the_key_would_go_along(monkeypatch, server):
     monkeypatch.setenv("OPENAI_API_KEY", PLANTED_KEY)
     async with serve(FixedWorld()) as elsewhere, endpoint(server, provider="azure") as model:

@@ -124,6 +124,7 @@ def test_the_choices_of_a_list_are_ordered_by_their_index():
         [{"index": 0, "text": "3+3? 6", "logprobs": None}],
         [echoed(["2+2? 4\n\n3+3?", " 6"], [None, None])],
         [echoed(["2+2? 4\n\n3+3?"], [None])],
+        [{"logprobs": {"tokens": [], "text_offset": [], "token_logprobs": []}}],
     ],
 )
 def test_an_echo_without_the_targets_log_probs_is_refused(choices):
@@ -174,6 +175,13 @@ def test_an_echo_gives_exactly_the_targets_tokens_whatever_the_texts_and_tokens(
         ("a � b", "c", ["a", " �", " b", " c", "\n"], [3]),
         ("a 😀", "b", ["a", " �", "�", " b", "�"], [3]),
         ("a😀😀b", "c d", ["a�", "��", "�", "b c", " d", ""], [3, 4]),
+        # Newer servers show such a character by its last token alone.
+        ("a", "😀 b", ["a", "", "", " 😀", " b", ""], [1, 2, 3, 4]),
+        # Spaces are not shown, or by a sign.
+        ("Is it?", "No way", ["Is", "it", "?", "No", "way", "."], [3, 4]),
+        ("Is it?", "No way", ["Is", "▁it", "?", "▁No", "▁way", "▁."], [3, 4]),
+        ("Is\n\nit?", "No way", ["Is", "ĊĊ", "it", "?", "ĠNo", "Ġway", "Ċ"], [4, 5]),
+        ("Is it?", "🦀 way", ["Is", "it", "?", "▁", "�", "��", "way", "�"], [3, 4, 5, 6]),
     ],
 )
 def test_characters_of_several_tokens_do_not_shift_the_boundary(
@@ -317,6 +325,14 @@ def test_the_context_is_rendered_with_the_same_template_and_nothing_else():
             [*RENDERED, ranked((6, "na\ufffd", -1.0)), ranked((7, "ve \ufffd\ufffd!", -2.0))],
             (-1.0, -2.0),
         ),
+        (
+            *(CONTEXT, "a six"),
+            [*RENDERED, ranked((6, "▁a", -1.0)), ranked((7, "six", -2.0))],
+            (-1.0, -2.0),
+        ),
+        (CONTEXT, "six", [*RENDERED, ranked((6, " six", -1.0))], (-1.0,)),
+        (CONTEXT, "six", [*RENDERED, ranked((6, "\n\n", -1.0)), ranked((7, "six", -2.0))], None),
+        (CONTEXT, "six", [*RENDERED, ranked((6, "six", -1.0)), ranked((7, "\n", -2.0))], None),
         # Behind the context the template may go on; then it is no answer that is scored.
         ([1, 2], "six", [*RENDERED, *SIX], None),
         ([1, 2, 8], "six", [*RENDERED, *SIX], None),
@@ -367,7 +383,7 @@ def test_a_body_of_another_kind_is_no_scoring(read, body):
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"tokens": None}, {"tokens": []}, {"tokens": ["a"]}, None, []]
+    "body", [{}, *({"tokens": tokens} for tokens in (None, [], ["a"], 3, {"a": 1})), None, []]
 )
 def test_a_context_without_tokens_is_a_fault_of_the_moment(body):
     with pytest.raises(TransientError, match="sent no tokens"):

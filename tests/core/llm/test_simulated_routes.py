@@ -114,6 +114,13 @@ async def test_the_log_probs_of_a_text_that_was_generated_add_up_to_its_own(rout
     assert drawn == pytest.approx(world.probabilities)
 
 
+async def test_what_is_to_be_included_must_be_strings():
+    async with running() as (_, client):
+        refusal = await client.post("/v1/responses", input=PROMPT, include=3.5)
+        assert client.status == 400
+    assert "include" in refusal["error"]["message"]
+
+
 def said_by(route, body):
     """The text of an answer and its log-probs."""
     if route == "responses":

@@ -117,6 +117,12 @@ def test_a_model_that_thought_to_the_end_of_its_tokens_wrote_an_empty_text(api, 
     assert (choice.text, choice.finish_reason) == ("", "length")
 
 
+@pytest.mark.parametrize("reason", [None, "end_turn", "stop_sequence", "stop"])
+def test_whatever_ends_a_turn_is_a_stop(reason):
+    body = {"content": [{"type": "text", "text": "six"}], "stop_reason": reason}
+    assert messages.read(REQUEST, body).finish_reason == "stop"
+
+
 @pytest.mark.parametrize(
     "body",
     [
