@@ -25,7 +25,8 @@ from dln_core.concurrency import run_all
 from dln_core.config import CacheConfig, LimitsConfig, LLMConfig
 from dln_core.llm.base import GenerateRequest, LanguageModel, Request
 from dln_core.llm.connect import connect, open_stores
-from dln_core.llm.simulated.server import Handler, ServerConfig, SimulatedServer, listen
+from dln_core.llm.serving.listening import listen
+from dln_core.llm.simulated.server import Handler, ServerConfig, SimulatedServer
 from dln_core.types import Message
 
 WARM_UP_S = 60.0

@@ -41,7 +41,8 @@ from dln_core.llm.capabilities import Route
 from dln_core.llm.connect import connect, open_stores
 from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.ledger import Ledger
-from dln_core.llm.simulated.server import ServerConfig, SimulatedServer, listen
+from dln_core.llm.serving.listening import listen
+from dln_core.llm.simulated.server import ServerConfig, SimulatedServer
 from dln_core.state import TrainerState
 from dln_core.tasks.answers import AnswerKind
 from dln_core.tasks.task import Task

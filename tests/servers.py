@@ -16,8 +16,9 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from dln_core.llm.serving.listening import listen
 from dln_core.llm.simulated import World
-from dln_core.llm.simulated.server import ServerConfig, SimulatedServer, listen
+from dln_core.llm.simulated.server import ServerConfig, SimulatedServer
 from tests.faults import Fault
 
 ROUTES = frozenset({"models", "chat/completions", "completions", "score"})

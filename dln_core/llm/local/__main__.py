@@ -14,6 +14,7 @@ from dln_core.llm.local.catalog import CATALOG, find_model
 from dln_core.llm.local.engine import LocalEngine
 from dln_core.llm.local.server import open_server
 from dln_core.llm.local.weights import is_pulled, pull
+from dln_core.llm.serving.listening import port_number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve a model over OpenAI's HTTP interface")
     serve.add_argument("name", help="a model, as shown by list")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    serve.add_argument("--port", type=_port, required=True, help="port; 0 takes a free one")
+    serve.add_argument("--port", type=port_number, required=True, help="port; 0 takes a free one")
     serve.add_argument("--threads", type=_positive, help="threads of the model (default: 2)")
     serve.add_argument(
         "--exact",
@@ -61,13 +62,6 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} must be from 0 to 65535")
     return value
 
 

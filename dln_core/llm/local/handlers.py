@@ -11,13 +11,13 @@ from anyio.abc import TaskGroup
 
 from dln_core.llm.local.echo import Echo, EchoTask
 from dln_core.llm.local.engine import LocalEngine
-from dln_core.llm.local.fields import Body
 from dln_core.llm.local.generation import NOTHING, Generated, GenerateTask
 from dln_core.llm.local.reading import GenerateRequest, RequestReader
 from dln_core.llm.local.replies import TokenLogprobs, chat_logprobs, envelope, usage
 from dln_core.llm.local.scheduler import Task
 from dln_core.llm.local.scoring import ScoreTask
 from dln_core.llm.local.worker import Worker
+from dln_core.llm.serving.fields import Body
 
 # Shapes a choice, given its place, what there is of it and what there was before.
 Shape = Callable[[int, Generated, Generated], Body]

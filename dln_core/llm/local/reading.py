@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dln_core.llm.local.engine import LocalEngine
-from dln_core.llm.local.fields import (
+from dln_core.llm.local.generation import GenerateJob
+from dln_core.llm.local.scoring import ScoreJob
+from dln_core.llm.local.tokens import Tokens
+from dln_core.llm.serving.fields import (
     BadRequest,
     Body,
     read_flag,
@@ -19,9 +22,6 @@ from dln_core.llm.local.fields import (
     read_prompts,
     read_strings,
 )
-from dln_core.llm.local.generation import GenerateJob
-from dln_core.llm.local.scoring import ScoreJob
-from dln_core.llm.local.tokens import Tokens
 
 _MAX_CHOICES = 128
 _MAX_LOGPROBS = 20

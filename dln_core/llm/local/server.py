@@ -9,10 +9,11 @@ from contextlib import aclosing, asynccontextmanager
 import anyio
 from aiohttp import web
 
-from dln_core.errors import ConfigError, LLMError
+from dln_core.errors import LLMError
 from dln_core.llm.local.engine import LocalEngine
-from dln_core.llm.local.fields import BadRequest, Body, read_flag, require_object
 from dln_core.llm.local.handlers import Handlers
+from dln_core.llm.serving.fields import BadRequest, Body, read_flag, require_object
+from dln_core.llm.serving.listening import listen
 
 _MAX_BODY_BYTES = 64 << 20
 # Requests that are still open when the server ends fail at their next step, so this is enough.
@@ -64,37 +65,15 @@ async def open_server(
         ConfigError: If the address cannot be listened on.
     """
     handlers = Handlers(engine, name)
-    # A client that goes away cancels its handler, which takes its waiting jobs with it.
-    runner = web.AppRunner(
-        build_app(handlers),
-        handler_cancellation=True,
-        access_log=None,
-        shutdown_timeout=_SHUTDOWN_S,
-    )
     async with anyio.create_task_group() as tasks:
         handlers.start(tasks)
-        await runner.setup()
-        try:
-            bound = await _listen(runner, host, port)
-            yield f"http://{host}:{bound}/v1"
-        finally:
-            engine.stop()
-            with anyio.CancelScope(shield=True):
-                await runner.cleanup()
-            tasks.cancel_scope.cancel()
-
-
-async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
-    """Start to listen and return the port."""
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        raise ConfigError(
-            f"{host}:{port} cannot be listened on ({error.strerror}); "
-            "choose another port, or --port 0 for a free one"
-        ) from error
-    bound: int = runner.addresses[0][1]
-    return bound
+        async with listen(build_app(handlers), host, port, shutdown_s=_SHUTDOWN_S) as address:
+            try:
+                yield address
+            finally:
+                # What is open fails at its next step.
+                engine.stop()
+        tasks.cancel_scope.cancel()
 
 
 def _as_route(answer: Answer, stream: Stream | None = None) -> Handler:

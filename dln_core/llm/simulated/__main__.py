@@ -11,11 +11,10 @@ from collections.abc import Sequence
 import anyio
 
 from dln_core.errors import ConfigError, DLNError
+from dln_core.llm.serving.listening import LOOPBACK, listen, port_number
 from dln_core.llm.simulated.faults import KINDS
-from dln_core.llm.simulated.server import ServerConfig, SimulatedServer, listen
+from dln_core.llm.simulated.server import ServerConfig, SimulatedServer
 from dln_core.llm.simulated.worlds import InContextReader
-
-HOST = "127.0.0.1"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         help="serve it on this machine over OpenAI's HTTP interface",
     )
     add = serve.add_argument
-    add("--port", type=_port, required=True, help="port; 0 takes a free one")
+    add("--port", type=port_number, required=True, help="port; 0 takes a free one")
     add("--slots", type=_count, default=32, help="sequences that run at once (%(default)s)")
     add("--latency", type=_seconds, default=0.04, help="seconds to a first token (%(default)s)")
     add("--seconds-per-token", type=_seconds, default=0.01, help="of each token (%(default)s)")
@@ -76,17 +75,10 @@ def _config(options: argparse.Namespace) -> ServerConfig:
 
 async def _serve_until_signal(server: SimulatedServer, port: int) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with listen(server.build_app(), HOST, port) as address:
+        async with listen(server.build_app(), LOOPBACK, port) as address:
             print(f"serving simulated at {address}", flush=True)
             async for _ in signals:
                 break
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} must be from 0 to 65535")
-    return value
 
 
 def _count(text: str) -> int:

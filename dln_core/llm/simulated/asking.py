@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dln_core.llm.base import GenerateRequest
-from dln_core.llm.local.fields import (
+from dln_core.llm.serving.fields import (
     BadRequest,
     Body,
     read_flag,

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from dln_core.llm.local.fields import BadRequest, Body, read_integer, read_messages, read_strings
+from dln_core.llm.serving.fields import BadRequest, Body, read_integer, read_messages, read_strings
 from dln_core.llm.simulated.asking import MOST_TOKENS, Sampling, Spoken, read_conversation
 from dln_core.llm.simulated.routes import CHAT_TOKENS, Routes, count_words, read_top
 from dln_core.llm.simulated.shapes import Answer, chat_logprobs

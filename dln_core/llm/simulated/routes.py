@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from dln_core.llm.base import ScoreRequest
-from dln_core.llm.local.fields import BadRequest, Body, read_flag, read_integer, read_strings
+from dln_core.llm.serving.fields import BadRequest, Body, read_flag, read_integer, read_strings
 from dln_core.llm.simulated.asking import (
     Sampling,
     Spoken,

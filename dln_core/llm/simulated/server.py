@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-import anyio
 import orjson
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from dln_core.errors import ConfigError
-from dln_core.llm.local.fields import BadRequest, Body, require_object
+from dln_core.llm.serving.fields import BadRequest, Body, require_object
 from dln_core.llm.simulated.dialects import Dialects, anthropic_error, require_version
 from dln_core.llm.simulated.faults import Faults, serve_fault
 from dln_core.llm.simulated.model import World
@@ -23,8 +20,6 @@ from dln_core.llm.simulated.shapes import Answer
 from dln_core.llm.simulated.slots import Slots
 
 MOST_BODY_BYTES = 64 << 20
-# Clients that are still waiting at the end have been told nothing for as long as this.
-SHUTDOWN_S = 1.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -143,37 +138,6 @@ class SimulatedServer:
         given = given or headers.get("api-key", "") or headers.get("x-api-key", "")
         if not hmac.compare_digest(given.encode(), self._key.encode()):
             raise BadRequest("Incorrect API key provided.", code="invalid_api_key", status=401)
-
-
-@asynccontextmanager
-async def listen(
-    app: web.Application, host: str = "127.0.0.1", port: int = 0
-) -> AsyncIterator[str]:
-    """Serve an application while the context is open.
-
-    Yields:
-        The address with its ``/v1``.
-
-    Raises:
-        ConfigError: If the address cannot be listened on.
-    """
-    # A request whose sender has gone is dropped, as real servers do.
-    runner = web.AppRunner(
-        app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_S
-    )
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise ConfigError(
-                f"{host}:{port} cannot be listened on ({error.strerror}); "
-                "choose another port, or --port 0 for a free one"
-            ) from error
-        yield f"http://{host}:{runner.addresses[0][1]}/v1"
-    finally:
-        with anyio.CancelScope(shield=True):
-            await runner.cleanup()
 
 
 def _read(content: bytes) -> Body:

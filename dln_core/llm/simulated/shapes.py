@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dln_core.llm.local.fields import Body
+from dln_core.llm.serving.fields import Body
 from dln_core.llm.simulated.words import Token, token_id
 from dln_core.types import Usage
 

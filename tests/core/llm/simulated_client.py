@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from dln_core.llm.simulated.server import ServerConfig, SimulatedServer, listen
+from dln_core.llm.serving.listening import listen
+from dln_core.llm.simulated.server import ServerConfig, SimulatedServer
 from tests.core.llm.toys import QUESTION, FixedWorld
 
 PROMPT = QUESTION[0].text

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from dln_core.concurrency import map_bounded
 from dln_core.errors import ConfigError
+from dln_core.llm.serving.listening import listen
 from dln_core.llm.simulated.__main__ import main
 from dln_core.llm.simulated.faults import KINDS, Faults, failed
 from dln_core.llm.simulated.rate_limits import RateLimits, duration
-from dln_core.llm.simulated.server import ServerConfig, SimulatedServer, listen
+from dln_core.llm.simulated.server import ServerConfig, SimulatedServer
 from dln_core.llm.simulated.slots import Slots
 from tests.core.llm.simulated_client import ASKED, PROMPT, VERSION, running
 from tests.core.llm.toys import FixedWorld

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dln_core.llm.local import fields
-from dln_core.llm.local.fields import BadRequest
 from dln_core.llm.local.generation import settled
 from dln_core.llm.local.sampling import sample
+from dln_core.llm.serving.fields import BadRequest
 
 
 def test_samples_follow_the_distribution() -> None:
