@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from dln_core.llm.adapters.calls import Call, Post
 from dln_core.llm.adapters.completions import PATH
 from dln_core.llm.adapters.logprobs import answers, scored
 from dln_core.llm.adapters.parameters import scoring_body
-from dln_core.llm.adapters.places import token_spans
+from dln_core.llm.adapters.places import plain_borders, token_spans
 from dln_core.llm.adapters.texts import as_text
 from dln_core.llm.adapters.usage import divide_usage, joined, read_usage
 from dln_core.llm.base import Response, ScoreRequest
@@ -74,11 +75,16 @@ def _row(context: str, target: str, echo: Mapping[str, Any]) -> _Row:
     if not len(tokens) == len(offsets) == len(values) > 0:
         raise ValueError("the lists of an echo differ in length, or are empty")
     prompt = f"{context} {target}"
+    borders = plain_borders(prompt, tokens)
+    if borders is not None:
+        # Behind the prompt stands the token that was generated.
+        num_own = bisect_left(borders, len(prompt), hi=len(tokens))
+        first = bisect_right(borders, len(context)) - 1
+        return _Row(tuple(map(float, values[first:num_own])), num_own)
     # Offsets that count what is shown of tokens count otherwise than the text, so they come last.
     spans = token_spans(prompt, tokens) or list(
         itertools.pairwise([*offsets, offsets[-1] + len(tokens[-1])])
     )
-    # Behind the prompt stands the token that was generated.
     own = [i for i, (begin, _) in enumerate(spans) if begin < len(prompt)]
     scored_ones = [i for i in own if spans[i][1] > len(context)]
     return _Row(tuple(float(values[i]) for i in scored_ones), len(own))

@@ -16,6 +16,25 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _SPACES = re.compile("[\\s\N{LOWER ONE EIGHTH BLOCK}ĠĊ]")
 
 
+def plain_borders(text: str, tokens: Sequence[str]) -> list[int] | None:
+    """Where in a text each token begins, and the last one ends, where all show as what they are.
+
+    It is ``token_spans`` for nearly all texts, at a tenth of the time.
+
+    Args:
+        text: The text.
+        tokens: What is shown of its tokens; there may be others before and behind the text's.
+
+    Returns:
+        One number more than tokens, ascending; those of other tokens lie outside of the text.  None
+        if the tokens do not show the text, or one of them shows nothing.
+    """
+    begin = "".join(tokens).find(text)
+    if begin < 0 or "" in tokens:
+        return None
+    return list(itertools.accumulate(map(len, tokens), initial=-begin))
+
+
 def token_spans(text: str, tokens: Sequence[str]) -> list[tuple[int, int]] | None:
     """Where in a text each token begins and ends.
 
