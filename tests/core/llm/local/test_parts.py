@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dln_core.llm.local import fields
 from dln_core.llm.local.generation import settled
 from dln_core.llm.local.sampling import sample
+from dln_core.llm.serving import fields
 from dln_core.llm.serving.fields import BadRequest
 
 
