@@ -28,6 +28,7 @@ from dln_core.config import (
 )
 from dln_core.config.reading import config_from
 from dln_core.export import load_network
+from dln_core.judging import judged_by
 from dln_core.llm.connect import Connection, open_stores
 from dln_core.llm.ledger import Ledger
 from dln_core.llm.opening import ModelSource, model_name, open_model
@@ -36,7 +37,7 @@ from dln_core.outcome import Evaluation, Trained
 from dln_core.tasks import load_task
 from dln_core.tasks.own import SPLITS, make_task
 from dln_core.tasks.task import Task
-from dln_core.trial import Services, Trial, tested
+from dln_core.trial import Services, Trial
 from dln_core.types import Example, Role
 
 __all__ = ["Evaluation", "Trained", "evaluate", "load_network", "make_task", "predict", "train"]
@@ -52,6 +53,7 @@ class Changes(TypedDict, total=False):
     data: DataConfig
     network: NetworkConfig | Mapping[str, Any]
     trainer: TrainerConfig | Mapping[str, Any]
+    judge_llm: LLMConfig | None
     scoring: ScoringConfig
     calibration: str
     seed: int
@@ -122,12 +124,12 @@ async def evaluate(
     data: DataConfig | None = None,
     services: Services | None = None,
 ) -> Evaluation:
-    """Measure a network's accuracy on one split of a task.
+    """Measure a network on one split of a task, by the task's metric.
 
     Args:
         network: E.g. of ``train`` or ``load_network``.
         task: Name of a task, or a ``Task``.
-        llm: The model of the layers, as for ``train``.
+        llm: The model of the layers, as for ``train``; where a model judges, the judge too.
         split: ``train``, ``dev`` or ``test``.
         data: Where the data of a named task lies, and how much of it is used.
         services: Limits and stores of answers.
@@ -151,10 +153,11 @@ async def evaluate(
             task = task.without_label_scores()
         examples = getattr(task.splits, split)
         predictions = await evaluation.evaluate(
-            network, connection.model, task, examples, role=Role.test
+            network, connection.model, judged_by(task, connection), examples, role=Role.test
         )
     rows = [prediction.to_dict() for prediction in predictions]
-    return Evaluation(**tested(predictions), predictions=rows)
+    figures = await anyio.to_thread.run_sync(evaluation.tested, predictions, task.metric)
+    return Evaluation(**figures, predictions=rows)
 
 
 async def predict(

@@ -65,6 +65,11 @@ def check_settings(settings: TrialSettings, task: Task) -> None:
         "trainer.posterior.use_guide_density weighs hidden samples by the density of the model "
         "that drew them, but backward_llm is another model than llm; leave one of the two out",
     )
+    require(
+        settings.judge_llm is None or task.asks_model,
+        f"judge_llm is set, but answers of {task.name} are judged by {task.judge_name}; set "
+        "task.judge=llm, or leave judge_llm out",
+    )
     num_train = len(task.splits.train)
     require(
         not settings.network.is_trained or settings.trainer.batch_size < num_train,

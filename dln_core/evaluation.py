@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ from dln_core.concurrency import map_surviving, parted
 from dln_core.errors import RequestError
 from dln_core.failures import reason
 from dln_core.llm.base import LanguageModel
+from dln_core.metrics import interval, measured
 from dln_core.network import Network
-from dln_core.tasks.task import Task
+from dln_core.tasks.task import Task, Verdict
 from dln_core.trace import Trace
 from dln_core.types import Example, Role
 from dln_core.voting import Answer
@@ -27,14 +28,19 @@ class Prediction:
     Attributes:
         example: The example.
         trace: What the network wrote; empty if it failed.
-        is_correct: Whether its answer is right.
+        verdict: What the judge says of its answer.
         failure: The refusal that its forward pass ended with, if it failed.
     """
 
     example: Example
     trace: Trace
-    is_correct: bool
+    verdict: Verdict
     failure: RequestError | None = None
+
+    @property
+    def is_correct(self) -> bool:
+        """Whether its answer is right."""
+        return self.verdict.is_right
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a reader of results needs, as plain JSON values."""
@@ -44,7 +50,7 @@ class Prediction:
             "target": self.example.target,
             "prediction": self.trace.prediction,
             "hidden": list(self.trace.hidden),
-            "correct": self.is_correct,
+            **self.verdict.to_dict(),
         }
         # Only where there is one: most items have none.
         return values if self.failure is None else values | {"failure": reason(self.failure)}
@@ -76,14 +82,26 @@ async def evaluate(
 
     async def one(example: Example) -> Prediction:
         trace = await network.run(model, example, role=role)
-        return Prediction(example, trace, task.judge(trace.prediction, example.target))
+        return Prediction(example, trace, await task.judged(trace.prediction, example))
 
-    outcomes = await map_surviving(one, examples)
+    return await collected(one, task, examples)
+
+
+async def collected(
+    predict: Callable[[Example], Awaitable[Prediction]], task: Task, examples: Sequence[Example]
+) -> list[Prediction]:
+    """Make a prediction of every example; those that are refused have an empty, wrong one.
+
+    Raises:
+        RequestError: The first refusal, if no example is left.
+        LLMError: If a request failed for any other reason.
+    """
+    outcomes = await map_surviving(predict, examples)
     known, refusals = parted(outcomes)
     if refusals and not known:
         raise refusals[0]
     return [
-        Prediction(example, _NOTHING, is_correct=False, failure=outcome)
+        Prediction(example, _NOTHING, task.no_answer(), outcome)
         if isinstance(outcome, RequestError)
         else outcome
         for example, outcome in zip(examples, outcomes, strict=True)
@@ -93,6 +111,28 @@ async def evaluate(
 def accuracy(predictions: Sequence[Prediction]) -> float:
     """Share of right answers."""
     return sum(prediction.is_correct for prediction in predictions) / len(predictions)
+
+
+def on_metric(predictions: Sequence[Prediction], metric: str) -> float:
+    """Value of a task's metric, from 0 to 1."""
+    return measured(metric, [prediction.to_dict() for prediction in predictions])
+
+
+def tested(predictions: Sequence[Prediction], metric: str) -> dict[str, Any]:
+    """Value of a task's metric with its 95 % interval, as plain JSON values.
+
+    The value is called accuracy whatever the metric is; ``metric`` says so where it is another.
+    """
+    items = [prediction.to_dict() for prediction in predictions]
+    low, high = interval(metric, items)
+    values = {
+        "num_items": len(predictions),
+        "num_correct": sum(prediction.is_correct for prediction in predictions),
+        "accuracy": measured(metric, items),
+        "low": low,
+        "high": high,
+    }
+    return values if metric == "accuracy" else values | {"metric": metric}
 
 
 def failed(predictions: Sequence[Prediction]) -> list[RequestError]:

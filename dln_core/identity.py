@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import orjson
 
+from dln_core.baselines.networks import wording
 from dln_core.config import LLMConfig, NetworkConfig, TaskConfig, TrialSettings
-from dln_core.templates import templates_digest
+from dln_core.config.baselines import DEFAULT_BASELINES, chosen_baselines
+from dln_core.tasks.judges.custom import LLM
+from dln_core.templates import JUDGE, load_template, templates_digest
 
 # Raised by hand whenever the same settings would give another result.
 RESULT_VERSION = 3
@@ -31,7 +35,7 @@ def trial_id(settings: TrialSettings, task_digest: str) -> str:
         "version": RESULT_VERSION,
         "data": task_digest,
         "templates": templates_digest(),
-        "task": _task(settings.task),
+        "task": _task(settings.task) | _judge(settings),
         "network": _network(settings),
         "llm": _model(settings.llm),
         "scoring": asdict(settings.scoring),
@@ -49,22 +53,37 @@ def _draws_shots(network: NetworkConfig) -> bool:
     return network.num_shots > 0 and network.shots == "random"
 
 
-def baseline_id(settings: TrialSettings, task_digest: str) -> str:
-    """Name the reference points of a task, its data and the forward model."""
-    content = {
+def baseline_id(
+    settings: TrialSettings, task_digest: str, names: Sequence[str] = DEFAULT_BASELINES
+) -> str:
+    """Name the chosen reference points of a task, its data and the forward model."""
+    content: dict[str, Any] = {
         "version": RESULT_VERSION,
         "data": task_digest,
         "templates": templates_digest(),
-        "task": _task(settings.task),
+        "task": _task(settings.task) | _judge(settings),
         "llm": _model(settings.llm),
         "scoring": asdict(settings.scoring),
     }
+    chosen = chosen_baselines(names)
+    if chosen != DEFAULT_BASELINES:
+        content["baselines"] = chosen
+        content["wording"] = asdict(wording())
     return _hash(content)
 
 
 def _task(config: TaskConfig) -> dict[str, Any]:
     # The digest of the data stands for its files, its split and the judge.
-    return {"name": config.name, "instruction": config.instruction}
+    values = {"name": config.name, "instruction": config.instruction}
+    return values if config.metric == "accuracy" else values | {"metric": config.metric}
+
+
+def _judge(settings: TrialSettings) -> dict[str, Any]:
+    """The model that judges, if one does, and what it is told."""
+    if settings.task.judge != LLM:
+        return {}
+    model = _model(settings.judge_llm or settings.llm)
+    return {"judge_llm": model, "judge_template": repr(load_template(JUDGE))}
 
 
 def _network(settings: TrialSettings) -> dict[str, Any]:

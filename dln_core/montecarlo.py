@@ -90,7 +90,7 @@ class Rollouts:
             if trace.answer.label_logprobs is not None:
                 position = example.labels.index(example.target)
                 return float(np.exp(trace.answer.label_logprobs[position]))
-            return float(self.task.judge(trace.prediction, example.target))
+            return (await self.task.judged(trace.prediction, example)).worth
 
         probabilities, failures = await _sampled(one, seeds[:1] if is_exact else seeds)
         if example.labels:
@@ -116,7 +116,7 @@ class Rollouts:
                 body, role=Role.score, temperature=SAMPLE_TEMPERATURE, seed=seed
             )
             text = (await self.model.send(request)).choices[0].text
-            return float(self.task.judge(text, example.target))
+            return (await self.task.judged(text, example)).worth
 
         rights, failures = await _sampled(one, seeds)
         return Estimate(self._smoothed(rights), failures=failures)

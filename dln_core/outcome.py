@@ -17,13 +17,15 @@ class Evaluation:
     """How well a network does on a split.
 
     Attributes:
-        accuracy: Share of right answers.
-        low: Lower end of the 95 % Wilson interval.
+        accuracy: Share of right answers, or the value of the task's other metric.
+        low: Lower end of its 95 % interval: Wilson's for accuracy, else by bootstrap.
         high: Its upper end.
         num_correct: Right answers.
         num_items: Items of the split.
         predictions: A row an item: ``id``, ``input``, ``target``, ``prediction``, ``hidden`` (the
-            texts between), ``correct``, and ``failure`` where the endpoint refused the item.
+            texts between), ``correct``, ``score`` or ``label`` where the metric is of those, and
+            ``failure`` where the endpoint refused the item.
+        metric: What ``accuracy`` is the value of: the task's metric.
     """
 
     accuracy: float
@@ -32,6 +34,7 @@ class Evaluation:
     num_correct: int
     num_items: int
     predictions: list[dict[str, Any]] = field(repr=False)
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,7 @@ class Trained:
     Attributes:
         network: The network with the best dev accuracy.
         model: Name of the model that it was trained for.
-        dev_accuracy: Its accuracy on the dev split, by which it was chosen.
+        dev_accuracy: Its value of the task's metric on the dev split, by which it was chosen.
         test: Its one test.
         usage: Calls and tokens by role.
         cost_usd: Money spent, in US dollars; None where a price is not known.

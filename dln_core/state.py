@@ -11,11 +11,11 @@ from dln_core.network import Network
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A network and its dev accuracy.
+    """A network and what it is worth on dev.
 
     Attributes:
         network: The network.
-        dev_accuracy: Share of right answers on the dev split.
+        dev_accuracy: Value of the task's metric on the dev split.
         failures: What was lost while it was validated; it is recorded at once and not kept.
     """
 

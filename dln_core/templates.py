@@ -25,6 +25,9 @@ _ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
 )
 
+# Results depend on its wording only where answers are judged by a model.
+JUDGE = "judge"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
@@ -96,8 +99,9 @@ def template_names() -> list[str]:
 
 @functools.cache
 def templates_digest() -> str:
-    """SHA-256 over all templates: results depend on their wording."""
-    content = "\n".join(repr(load_template(name)) for name in template_names())
+    """SHA-256 over the templates of layers and proposals: results depend on their wording."""
+    names = (name for name in template_names() if name != JUDGE)
+    content = "\n".join(repr(load_template(name)) for name in names)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -14,7 +14,7 @@ from dln_core.batches import Batch, draw_batch
 from dln_core.calibration import calibrated
 from dln_core.concurrency import Shared, run_all
 from dln_core.config import ScoringConfig, TrainerConfig
-from dln_core.evaluation import accuracy, evaluate, failed
+from dln_core.evaluation import evaluate, failed, on_metric
 from dln_core.failures import Failures, merged
 from dln_core.graph import Slot
 from dln_core.guide import Guide
@@ -76,12 +76,12 @@ class Trainer:
         )
 
     async def validate(self, network: Network) -> Remembered:
-        """Accuracy on the dev split, of the calibrated network if it is to be calibrated."""
+        """Measure the network on the dev split, calibrated if it is to be."""
         network, failures = await self._calibrated(network)
         dev = self.task.splits.dev
         predictions = await evaluate(network, self.forward_model, self.task, dev, role=Role.dev)
         failures = merged(failures, {"dev/failed": failed(predictions)})
-        return Remembered(network, accuracy(predictions), failures)
+        return Remembered(network, on_metric(predictions, self.task.metric), failures)
 
     def is_trained_out(self, state: TrainerState) -> bool:
         """Whether there is no step left, or dev accuracy has not improved for too long."""

@@ -7,7 +7,7 @@ all there is to know is in the state, so that any process can go on from it.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -17,9 +17,10 @@ import anyio.to_thread
 from dln_core.building import initial_network
 from dln_core.checks import check_settings, effective_rung
 from dln_core.config import CacheConfig, LimitsConfig, TrialSettings
-from dln_core.evaluation import Prediction, accuracy, evaluate, failed
+from dln_core.evaluation import evaluate, failed, tested
 from dln_core.export import network_document
 from dln_core.failures import counts, reasons
+from dln_core.judging import open_judge
 from dln_core.llm.base import LanguageModel
 from dln_core.llm.call_log import CallLog
 from dln_core.llm.connect import Connection, open_stores
@@ -28,7 +29,6 @@ from dln_core.llm.opening import model_name, open_model
 from dln_core.network import Network
 from dln_core.proposals.guard import Guard
 from dln_core.state import TrainerState
-from dln_core.stats import wilson_interval
 from dln_core.tasks import load_task
 from dln_core.tasks.task import Task
 from dln_core.trainer import Trainer
@@ -151,6 +151,9 @@ class Trial:
                     **common,
                 )
             )
+            task = await stack.enter_async_context(
+                open_judge(task, settings.judge_llm, forward, limits=services.limits, **common)
+            )
             backward_llm = settings.backward_llm if backward_model is None else backward_model
             if backward_llm is not None and settings.network.is_trained:
                 limits = services.backward_limits or services.limits
@@ -233,7 +236,9 @@ class Trial:
             self._task.splits.test,
             role=Role.test,
         )
-        test, failures = tested(predictions), {"test/failed": failed(predictions)}
+        # Resampling takes up to seconds.
+        test = await anyio.to_thread.run_sync(tested, predictions, self._task.metric)
+        failures = {"test/failed": failed(predictions)}
         return replace(state, network=state.best.network), {
             "kind": "finish",
             "metrics": {"test/accuracy": test["accuracy"]} | counts(failures),
@@ -254,16 +259,3 @@ class Trial:
 def _said(reasons: dict[str, str]) -> dict[str, Any]:
     """The part of an event that says why something was lost; most events have none."""
     return {"failures": reasons} if reasons else {}
-
-
-def tested(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Accuracy with its 95 % Wilson interval, as plain JSON values."""
-    num_correct = sum(prediction.is_correct for prediction in predictions)
-    low, high = wilson_interval(num_correct, len(predictions))
-    return {
-        "num_items": len(predictions),
-        "num_correct": num_correct,
-        "accuracy": accuracy(predictions),
-        "low": low,
-        "high": high,
-    }

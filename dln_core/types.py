@@ -16,6 +16,7 @@ class Role(StrEnum):
     score = "score"
     dev = "dev"
     test = "test"
+    judge = "judge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -133,14 +134,14 @@ class BaselineActor:
     def __repr__(self) -> str:
         return self._name
 
-    async def run(self, settings: TrialSettings) -> list[dict[str, Any]]:
-        """Return a row a reference point, with its predictions.
+    async def run(self, settings: TrialSettings, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return a row a reference point that is named, with its predictions.
 
         Raises:
             DLNError: If they cannot be computed.
         """
         try:
-            return await run_baselines(settings, self._services)
+            return await run_baselines(settings, self._services, names)
         except ExceptionGroup as group:
             raise first_of(group) from None
 

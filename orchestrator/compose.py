@@ -28,8 +28,8 @@ from orchestrator.config_sources import ConfigFolders, find_folders, use_folders
 from orchestrator.schema import RunConfig
 
 HYDRA_VERSION_BASE = "1.3"
-_EXTRA_KEY = re.compile(r"(backward_)?llm\.extra[.=]")
-_NO_OPTION = re.compile(r"(backward_llm|backward_limits)=null")
+_EXTRA_KEY = re.compile(r"((backward|judge)_)?llm\.extra[.=]")
+_NO_OPTION = re.compile(r"(backward_llm|backward_limits|judge_llm)=null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,11 @@ def _told_what_is_null(lines: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except AssertionError as error:
-        examples = {"backward_llm": "openai", "backward_limits": "default"}
+        examples = {
+            "backward_llm": "openai",
+            "backward_limits": "default",
+            "judge_llm": "openai",
+        }
         for line in lines:
             group = line.partition(".")[0]
             if group in examples:

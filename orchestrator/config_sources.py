@@ -26,7 +26,7 @@ from dln_core.tasks import task_names
 from orchestrator.schema import RunConfig
 
 # Groups whose options are those of another group, at a second place of the schema.
-_MIRRORED = {"backward_llm": "llm", "backward_limits": "limits"}
+_MIRRORED = {"backward_llm": "llm", "judge_llm": "llm", "backward_limits": "limits"}
 _GROUPS = ("task", "sweep", *_MIRRORED)
 
 

@@ -26,7 +26,12 @@ hidden texts.  Free texts that vote by probability are written and scored.  With
 stand in for the scorings of a hidden sample and of a candidate for a hidden prompt, and M answers
 for the scoring of an answer.
 
-The reference points of a task take three passes over the test items, and one over C inputs.
+The reference points of a task take three passes over the test items, and one over C inputs; each of
+``handwritten`` one more, ``kate`` one, ``cot`` two.
+
+With ``task.judge=llm`` there is a call for each answer to a dev or test item, a training example
+of a step or a sampled answer (of which there are at most as many as calls that sample), none for
+those that equal the target to the letter.
 
 Texts are counted at four characters a token.  A hidden text is half as long as it may be.
 Endpoints that score text by text bill a prompt once a text.  Answers found in a store cost
@@ -41,17 +46,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dln_core.baselines.networks import NUM_SHOTS, THOUGHTS_TOKENS, wording
 from dln_core.building import initial_network
 from dln_core.calibration import MAX_INPUTS
 from dln_core.checks import effective_rung
 from dln_core.config import LLMConfig, TrainerConfig, TrialSettings
+from dln_core.config.baselines import DEFAULT_BASELINES
 from dln_core.tasks import Task
-from orchestrator.call_costs import TEMPLATE_TOKENS, Cost, TaskSize, add_up, answer_call
+from dln_core.tasks.judges.custom import LLM
+from dln_core.templates import JUDGE, load_template
+from orchestrator.call_costs import (
+    TEMPLATE_TOKENS,
+    Cost,
+    TaskSize,
+    add_up,
+    answer_call,
+    num_tokens,
+)
 from orchestrator.schema import RunConfig
 from orchestrator.trial_costs import TrialCosts
 
 LOW, HIGH = 0.5, 1.5
-_NUM_BASELINE_SHOTS = 8
 # The local model on one core: measured with the default weights.
 _LOCAL_PROMPT_TOKENS_PER_S = 290.0
 _LOCAL_COMPLETION_TOKENS_PER_S = 140.0
@@ -64,19 +79,21 @@ class Estimate:
     Attributes:
         forward: What the model of the layers is asked for.
         backward: What the model that samples hidden texts and proposes prompts is asked for.
+        judging: What the model that judges is asked for, where one does.
         cost_usd: Money; None where a price is not known.
         seconds: Time; None where nothing is known of the endpoint's speed.
     """
 
     forward: Cost = field(default_factory=Cost)
     backward: Cost = field(default_factory=Cost)
+    judging: Cost = field(default_factory=Cost)
     cost_usd: float | None = 0.0
     seconds: float | None = None
 
     @property
     def total(self) -> Cost:
-        """Both models together."""
-        return self.forward + self.backward
+        """All models together."""
+        return self.forward + self.backward + self.judging
 
     def to_dict(self) -> dict[str, Any]:
         """Return the estimate as plain JSON values, with its range under ``low`` and ``high``."""
@@ -123,26 +140,52 @@ def estimate_trial(settings: TrialSettings, task: Task, size: TaskSize) -> Estim
     validation = example.times(size.num_dev)
     calibration = example.times(_num_calibrating(settings, size))
     forward, backward = example.times(size.num_test) + validation + calibration, Cost()
+    num_judged = float(size.num_dev + size.num_test)
     if any(layer.trained for layer in costs.network.layers):
-        step = (example + costs.weighing()).times(costs.num_seen)
-        step += costs.ranking().times(costs.batch_size)
+        inner = costs.weighing().times(costs.num_seen) + costs.ranking().times(costs.batch_size)
+        step = example.times(costs.num_seen) + inner
         forward += (step + calibration).times(trainer.num_iterations)
+        is_sampled = costs.num_rollouts > 0 and not costs.size.label_tokens
+        sampled = inner.calls if is_sampled else 0.0
+        num_judged += (costs.num_seen + sampled) * trainer.num_iterations
+        num_judged += size.num_dev * _num_validations(trainer)
         forward += validation.times(_num_validations(trainer))
         backward = costs.hidden_samples().times(costs.num_seen) + costs.proposals()
         backward = backward.times(trainer.num_iterations)
-    return _priced(settings, forward, backward)
+    return _priced(settings, forward, backward, _judging(settings, size).times(num_judged))
 
 
-def estimate_baselines(settings: TrialSettings, size: TaskSize) -> Estimate:
-    """Estimate the reference points that a task gets once beside its trials."""
+def estimate_baselines(
+    settings: TrialSettings, size: TaskSize, names: Sequence[str] = DEFAULT_BASELINES
+) -> Estimate:
+    """Estimate the named reference points that a task gets once beside its trials."""
     size = _as_scored(settings, size)
     prompt = TEMPLATE_TOKENS + size.instruction_tokens + size.input_tokens
-    shots = _NUM_BASELINE_SHOTS * (size.input_tokens + size.target_tokens)
-    num_plain = size.num_test
-    if size.label_tokens:
-        num_plain += size.num_test + min(MAX_INPUTS, size.num_train)
-    cost = answer_call(size, prompt).times(num_plain)
-    return _priced(settings, cost + answer_call(size, prompt + shots).times(size.num_test), Cost())
+    shots = min(NUM_SHOTS, size.num_train) * (size.input_tokens + size.target_tokens)
+    thoughts = THOUGHTS_TOKENS / 2
+    plain, shown = answer_call(size, prompt), answer_call(size, prompt + shots)
+    costs = {
+        "initial": plain,
+        "handwritten": plain.times(len(wording().handwritten)),
+        "few_shot": shown,
+        "kate": shown,
+        "cot": Cost(1.0, prompt, thoughts) + answer_call(size, prompt + thoughts),
+    }
+    total = add_up(costs[name] for name in names if name in costs).times(size.num_test)
+    if size.label_tokens and "initial_calibrated" in names:
+        total += plain.times(size.num_test + min(MAX_INPUTS, size.num_train))
+    rows = dict.fromkeys(names, 1) | {"handwritten": len(wording().handwritten)}
+    num_judged = sum(rows[name] for name in names) * size.num_test
+    return _priced(settings, total, Cost(), _judging(settings, size).times(num_judged))
+
+
+def _judging(settings: TrialSettings, size: TaskSize) -> Cost:
+    """What one verdict takes, nothing where no model judges."""
+    if settings.task.judge != LLM:
+        return Cost()
+    template = load_template(JUDGE)
+    shown = size.input_tokens + 2 * size.target_tokens
+    return Cost(1.0, num_tokens(template.opening + template.turn) + shown, 1.0)
 
 
 def sum_estimates(parts: Sequence[Estimate], run: RunConfig) -> Estimate:
@@ -154,13 +197,15 @@ def sum_estimates(parts: Sequence[Estimate], run: RunConfig) -> Estimate:
     """
     forward = add_up(part.forward for part in parts)
     backward = add_up(part.backward for part in parts)
+    judging = add_up(part.judging for part in parts)
     prices = [part.cost_usd for part in parts]
     known = [price for price in prices if price is not None]
     return Estimate(
         forward=forward,
         backward=backward,
+        judging=judging,
         cost_usd=sum(known) if len(known) == len(prices) else None,
-        seconds=_seconds(forward + backward, run),
+        seconds=_seconds(forward + backward + judging, run),
     )
 
 
@@ -179,13 +224,17 @@ def _num_validations(trainer: TrainerConfig) -> int:
     return math.ceil(trainer.num_iterations / every) if every else 1
 
 
-def _priced(settings: TrialSettings, forward: Cost, backward: Cost) -> Estimate:
-    backward_llm = settings.backward_llm or settings.llm
-    prices = [_price(forward, settings.llm), _price(backward, backward_llm)]
+def _priced(settings: TrialSettings, forward: Cost, backward: Cost, judging: Cost) -> Estimate:
+    prices = [
+        _price(forward, settings.llm),
+        _price(backward, settings.backward_llm or settings.llm),
+        _price(judging, settings.judge_llm or settings.llm),
+    ]
     known = [price for price in prices if price is not None]
     return Estimate(
         forward=forward,
         backward=backward,
+        judging=judging,
         cost_usd=sum(known) if len(known) == len(prices) else None,
     )
 

@@ -35,17 +35,18 @@ _DIE_WITH_PARENT = (
 
 def served_models(settings: Iterable[TrialSettings]) -> list[str]:
     """Return the local models that need a server, each once."""
-    llms = [llm for each in settings for llm in (each.llm, each.backward_llm) if llm is not None]
-    return list(dict.fromkeys(llm.model for llm in llms if _needs_server(llm)))
+    llms = [llm for each in settings for llm in (each.llm, each.backward_llm, each.judge_llm)]
+    return list(dict.fromkeys(llm.model for llm in llms if llm and _needs_server(llm)))
 
 
 def with_addresses(settings: TrialSettings, addresses: dict[str, str]) -> TrialSettings:
     """Return settings that name the servers of their local models."""
-    backward = settings.backward_llm
+    backward, judge = settings.backward_llm, settings.judge_llm
     return replace(
         settings,
         llm=_addressed(settings.llm, addresses),
         backward_llm=None if backward is None else _addressed(backward, addresses),
+        judge_llm=None if judge is None else _addressed(judge, addresses),
     )
 
 

@@ -198,7 +198,9 @@ def _total(trials: Sequence[PlannedTrial], run: RunConfig, catalogue: _Catalogue
     for trial in trials:
         settings = trial.settings
         key = repr((settings.task, settings.data, settings.llm))
-        measured.setdefault(key, estimate_baselines(settings, catalogue.size(settings)))
+        measured.setdefault(
+            key, estimate_baselines(settings, catalogue.size(settings), run.baselines)
+        )
     return sum_estimates([*parts, *measured.values()], run)
 
 

@@ -10,11 +10,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from orchestrator.comparison import SweepResults
 from orchestrator.files import write_atomic
 from orchestrator.plan import Plan
-from orchestrator.table import HEADINGS, result_cells
+from orchestrator.table import headings, result_cells, title
 
 BASELINE_COLUMNS = (
     "task", "model", "baseline", "num_items", "num_correct", "accuracy", "low", "high",
 )  # fmt: skip
+
+
+def baseline_columns(results: SweepResults) -> tuple[str, ...]:
+    """Return the columns of the reference points; the metric only if it is not all accuracy."""
+    return BASELINE_COLUMNS if results.metrics == {"accuracy"} else (*BASELINE_COLUMNS, "metric")
 
 
 def write_report(plan: Plan, results: SweepResults, compare_url: str | None) -> None:
@@ -28,13 +33,15 @@ def write_report(plan: Plan, results: SweepResults, compare_url: str | None) -> 
     Raises:
         JournalError: If the file system refuses.
     """
+    columns = baseline_columns(results)
     page = render_page(
         "report.html.j2",
         sweep=plan.sweep,
-        headings=HEADINGS,
+        headings=headings(results),
+        title=title(results),
         rows=result_cells(results),
-        baseline_headings=BASELINE_COLUMNS,
-        baselines=[[_shown(row[name]) for name in BASELINE_COLUMNS] for row in results.baselines],
+        baseline_headings=columns,
+        baselines=[[_shown(row[name]) for name in columns] for row in results.baselines],
         networks=_networks(results),
         failures=_failures(results),
         compare_url=compare_url,

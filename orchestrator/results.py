@@ -13,7 +13,7 @@ from orchestrator.console import console, say
 from orchestrator.files import write_atomic
 from orchestrator.journal import Journal
 from orchestrator.plan import Plan, PlannedTrial
-from orchestrator.report import BASELINE_COLUMNS, write_report
+from orchestrator.report import baseline_columns, write_report
 from orchestrator.summary import USAGE_FIELDS, TrialSummary
 from orchestrator.table import result_table
 
@@ -67,10 +67,13 @@ def write_results(out_dir: Path, results: SweepResults) -> None:
         JournalError: If the file system refuses.
     """
     rows = [_row(trial, results.summaries[trial.trial_id]) for trial in results.trials]
+    if results.metrics != {"accuracy"}:
+        for row, trial in zip(rows, results.trials, strict=True):
+            row["metric"] = trial.settings.task.metric
     varying = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
     write_atomic(out_dir / "results.csv", _csv((*COLUMNS, *varying), rows))
     write_atomic(out_dir / "results.json", json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
-    write_atomic(out_dir / "baselines.csv", _csv(BASELINE_COLUMNS, results.baselines))
+    write_atomic(out_dir / "baselines.csv", _csv(baseline_columns(results), results.baselines))
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Row]) -> str:

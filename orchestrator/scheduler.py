@@ -88,17 +88,19 @@ async def _run_plan(plan: Plan) -> int:
 
 
 def _models(plan: Plan) -> list[LLMConfig]:
-    pairs = ((trial.settings.llm, trial.settings.backward_llm) for trial in plan.trials)
-    return [llm for pair in pairs for llm in pair if llm is not None]
+    each = (trial.settings for trial in plan.trials)
+    used = ((one.llm, one.backward_llm, one.judge_llm) for one in each)
+    return [llm for models in used for llm in models if llm is not None]
 
 
 def _missing(plan: Plan, journal: Journal, summaries: Mapping[str, TrialSummary]) -> list[Job]:
     """List what is to be done, reference points before the first trial shown beside them."""
     jobs: list[Job] = []
     seen: set[str] = set()
+    has_points = bool(plan.run.baselines)
     for trial in plan.trials:
         key = baseline_of(plan, trial)
-        if key not in seen and journal.read_baselines(key) is None:
+        if has_points and key not in seen and journal.read_baselines(key) is None:
             name = f"baselines {trial.settings.task.name}"
             jobs.append(BaselineJob(key, name, trial.settings))
         seen.add(key)
@@ -248,11 +250,12 @@ class _Run:
         try:
             async with collecting_calls(actor, site.services, path, {}):
                 with remote_errors():
-                    rows = await actor.run.remote(settings)
+                    rows = await actor.run.remote(settings, self._plan.run.baselines)
         finally:
             site.cluster.stop_actor(actor)
         await anyio.to_thread.run_sync(self._journal.write_baselines, job.baseline_id, rows)
-        site.budget.add(rows[0])  # every row carries the usage of all
+        for row in rows[:1]:  # every row carries the usage of all
+            site.budget.add(row)
 
 
 def _say_dashboard(cluster: Cluster) -> None:

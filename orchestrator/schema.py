@@ -13,6 +13,7 @@ from dln_core.config import (
     require_choice,
     require_positive,
 )
+from dln_core.config.baselines import DEFAULT_BASELINES, chosen_baselines
 from orchestrator.tracking_check import without_password
 
 # Folders of files are none of them: MLflow gave them up.
@@ -91,11 +92,15 @@ class TrackingConfig:
 
 @dataclass(slots=True, kw_only=True)
 class RunConfig(TrialSettings):
-    """One composed configuration: a point of the sweep and how it is carried out."""
+    """One composed configuration: a point of the sweep and how it is carried out.
+
+    ``baselines`` names the reference points that are computed for each task.
+    """
 
     action: str = "run"
     sweep: str | None = None
     out_dir: str | None = None
+    baselines: list[str] = field(default_factory=lambda: list(DEFAULT_BASELINES))
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     backward_limits: LimitsConfig | None = None
     cache: CacheConfig = field(default_factory=CacheConfig)
@@ -107,3 +112,4 @@ class RunConfig(TrialSettings):
     def __post_init__(self) -> None:
         TrialSettings.__post_init__(self)
         require_choice("action", self.action, ACTIONS)
+        self.baselines = list(chosen_baselines(self.baselines))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from dln_core.metrics import judged
+
 USAGE_FIELDS = {
     "calls": "calls",
     "prompt_tokens": "tokens_prompt",
@@ -24,14 +26,14 @@ class TrialSummary:
         rung: How texts are scored, once the endpoint was probed.
         endpoint_rung: The best that the endpoint offered, of which the trial may use less.
         api: Which of its interfaces is used: ``chat`` or ``completions``.
-        dev_accuracy: Of the best network so far.
+        dev_accuracy: Of the best network so far, or the value of the task's other metric.
         elbo: The last ``train/elbo`` in nats; None without log-probs.
         steps: Training steps done.
         usage: Calls and tokens by column of the results.
         cost_usd: None as soon as the price of any event is unknown.
         seconds: Time spent in the recorded steps.
         test: The test event's figures; None before the trial has finished.
-        correct: Whether each test item, by its id, was answered rightly.
+        items: What the metric reads of each test item, by its id.
         network: The network of the last event; the best one once finished.
         stopped: ``budget`` if training ended early.
         error: The message of the failure that stands, if any.
@@ -48,7 +50,7 @@ class TrialSummary:
     cost_usd: float | None = 0.0
     seconds: float = 0.0
     test: dict[str, Any] | None = None
-    correct: dict[str, bool] = field(default_factory=dict)
+    items: dict[str, dict[str, Any]] = field(default_factory=dict)
     network: dict[str, Any] | None = None
     stopped: str | None = None
     error: str | None = None
@@ -76,7 +78,7 @@ class TrialSummary:
         if event["kind"] == "finish":
             self.test = event["test"]
             self.stopped = event["stopped"]
-            self.correct = {item["id"]: item["correct"] for item in event["predictions"]}
+            self.items = {item["id"]: judged(item) for item in event["predictions"]}
 
     def _add_cost(self, event: dict[str, Any]) -> None:
         for counts in event["usage"].values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -14,27 +14,55 @@ from orchestrator.comparison import Comparison, SweepResults
 from orchestrator.plan import PlannedTrial
 from orchestrator.summary import TrialSummary
 
-TITLE = "Test accuracy in percent with 95 % intervals; each trial is tested once"
+_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "mean_score": "mean score"}
+_EXACT = "p, exact paired"
 SIGNIFICANCE = 0.05
 REFERENCES = ("initial_calibrated", "few_shot", "majority")
 HEADINGS = (
-    "trial", "status", "dev", "test before", "after", "gain", "p, exact paired",
+    "trial", "status", "dev", "test before", "after", "gain", _EXACT,
     "calibrated", "few-shot", "majority",
 )  # fmt: skip
 
 
+def title(results: SweepResults) -> str:
+    """Return what the figures of the table are."""
+    names = [name for metric, name in _METRICS.items() if metric in results.metrics]
+    return f"Test {' or '.join(names)} in percent with 95 % intervals; each trial is tested once"
+
+
+def headings(results: SweepResults) -> tuple[str, ...]:
+    """Return the headings of the table; tests of accuracy alone are always exact."""
+    more = (name.replace("_", " ") for name in _further_references(results))
+    names = (*HEADINGS, *more)
+    if results.metrics == {"accuracy"}:
+        return names
+    return tuple("p, paired" if heading == _EXACT else heading for heading in names)
+
+
+def _further_references(results: SweepResults) -> tuple[str, ...]:
+    """The reference points beyond the usual ones, in the order of their rows."""
+    names = dict.fromkeys(str(row["baseline"]) for row in results.baselines)
+    return tuple(name for name in names if name not in ("initial", *REFERENCES))
+
+
 def result_cells(results: SweepResults) -> list[tuple[str, ...]]:
-    """Return the cells of the table under ``HEADINGS``, a row a trial in plan order."""
+    """Return the cells of the table under its headings, a row a trial in plan order."""
+    references = (*REFERENCES, *_further_references(results))
     return [
-        _cells(trial, results.summaries[trial.trial_id], results.comparisons[trial.trial_id])
+        _cells(
+            trial,
+            results.summaries[trial.trial_id],
+            results.comparisons[trial.trial_id],
+            references,
+        )
         for trial in results.trials
     ]
 
 
 def result_table(results: SweepResults) -> Table:
     """Lay the cells out for a terminal."""
-    table = Table(title=TITLE, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in HEADINGS:
+    table = Table(title=title(results), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in headings(results):
         first = heading == "trial"
         side: JustifyMethod = "left" if first else "right"
         table.add_column(heading, justify=side, no_wrap=first, overflow="fold")
@@ -43,7 +71,12 @@ def result_table(results: SweepResults) -> Table:
     return table
 
 
-def _cells(trial: PlannedTrial, summary: TrialSummary, comparison: Comparison) -> tuple[str, ...]:
+def _cells(
+    trial: PlannedTrial,
+    summary: TrialSummary,
+    comparison: Comparison,
+    references: Sequence[str],
+) -> tuple[str, ...]:
     is_trained = trial.settings.network.is_trained
     before = comparison.before if is_trained else None
     test = summary.test
@@ -56,7 +89,7 @@ def _cells(trial: PlannedTrial, summary: TrialSummary, comparison: Comparison) -
         _with_interval(test),
         "-" if gain is None else f"{100 * gain:+.1f}",
         _p_value(comparison.p_value) if is_trained else "-",
-        *(_percent(comparison.references.get(name)) for name in REFERENCES),
+        *(_percent(comparison.references.get(name)) for name in references),
     )
 
 

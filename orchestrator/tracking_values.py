@@ -35,6 +35,7 @@ def flat_params(settings: TrialSettings) -> dict[str, str]:
     """Return the settings that runs are compared by, under the names of the command line."""
     params = {
         "task": settings.task.name,
+        "metric": settings.task.metric,
         "network": settings.network.name,
         "seed": str(settings.seed),
         "llm.provider": settings.llm.provider,

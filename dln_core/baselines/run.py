@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio.to_thread
 
-from dln_core.building import build_network, random_shots
+from dln_core.baselines.networks import networks_of
 from dln_core.calibration import calibrated
-from dln_core.config import LayerConfig, NetworkConfig, TrialSettings
-from dln_core.evaluation import Prediction, accuracy, evaluate, failed
+from dln_core.config import TrialSettings
+from dln_core.config.baselines import DEFAULT_BASELINES, chosen_baselines
+from dln_core.evaluation import Prediction, collected, evaluate, failed, tested
 from dln_core.failures import Failures, merged, reasons
+from dln_core.judging import open_judge
 from dln_core.llm.base import LanguageModel
 from dln_core.llm.connect import Connection, connect, open_stores
 from dln_core.llm.ledger import Ledger
 from dln_core.network import Network
-from dln_core.stats import wilson_interval
 from dln_core.tasks import load_task
 from dln_core.tasks.task import Task
 from dln_core.trace import Trace
@@ -28,17 +30,23 @@ from dln_core.trial import Services
 from dln_core.types import Example, Role
 from dln_core.voting import Answer
 
-NUM_SHOTS = 8
-SHOTS_SEED = 0
 
-
-async def run_baselines(settings: TrialSettings, services: Services) -> list[dict[str, Any]]:
+async def run_baselines(
+    settings: TrialSettings, services: Services, names: Sequence[str] = DEFAULT_BASELINES
+) -> list[dict[str, Any]]:
     """Measure the reference points of one task with one model.
 
+    Args:
+        settings: Its task, data, model and scoring count.
+        services: How calls are carried out.
+        names: Which reference points: ``majority`` class of the training split; the ``initial``
+            prompt; the same with ``initial_calibrated`` labels; three ``handwritten`` prompts;
+            ``few_shot`` with random worked examples; ``kate`` with the nearest ones; ``cot``, which
+            thinks in writing first.
+
     Returns:
-        A row each: ``majority`` class of the training split; the ``initial`` prompt; the same with
-        ``initial_calibrated`` labels; ``few_shot`` with random worked examples.  Tasks without
-        labels have neither the first nor the calibrated row.
+        A row each, three of ``handwritten``.  Tasks without labels have neither a majority nor a
+        calibrated row.
 
     Raises:
         DLNError: If the data or the endpoint cannot be used.
@@ -47,71 +55,73 @@ async def run_baselines(settings: TrialSettings, services: Services) -> list[dic
     ledger = Ledger()
     async with (
         open_stores(services.cache, services.store) as stores,
-        connect(
-            settings.llm,
-            rung=settings.scoring.rung,
-            limits=services.limits,
-            share=services.share,
-            stores=stores,
-            ledgers=[ledger],
-            call_log=services.call_log,
-        ) as connection,
+        AsyncExitStack() as stack,
     ):
-        rows = await _measure(task, connection)
+        common: dict[str, Any] = {
+            "limits": services.limits,
+            "share": services.share,
+            "stores": stores,
+            "ledgers": [ledger],
+            "call_log": services.call_log,
+        }
+        connection = await stack.enter_async_context(
+            connect(settings.llm, rung=settings.scoring.rung, **common)
+        )
+        judged = await stack.enter_async_context(
+            open_judge(task, settings.judge_llm, connection, **common)
+        )
+        rows = await _measure(judged, connection, names)
     usage = {"usage": ledger.usage(), "cost_usd": ledger.cost_usd}
     return [{"task": task.name, "model": settings.llm.model} | row | usage for row in rows]
 
 
-async def _measure(task: Task, connection: Connection) -> list[dict[str, Any]]:
-    model, rows = connection.model, list[dict[str, Any]]()
-    if task.is_classification:
-        rows.append(_majority(task))
-    if not connection.route.gives_labels:
-        task = task.without_label_scores()
-    initial = _one_layer(task, shots=())
-    rows.append(await _tested("initial", initial, task, model))
-    if task.is_classification:
-        unbiased, refusals = await calibrated(initial, model, task.splits.train, Role.test)
-        lost = {"train/failed_calibration": refusals}
-        rows.append(await _tested("initial_calibrated", unbiased, task, model, lost))
-    shots = random_shots(task, min(NUM_SHOTS, len(task.splits.train)), SHOTS_SEED)
-    rows.append(await _tested("few_shot", _one_layer(task, shots), task, model))
+async def _measure(
+    task: Task, connection: Connection, names: Sequence[str] = DEFAULT_BASELINES
+) -> list[dict[str, Any]]:
+    # Whatever the endpoint can do, its classes stay the same.
+    has_classes, rows = task.is_classification, list[dict[str, Any]]()
+    asked = task if connection.route.gives_labels else task.without_label_scores()
+    for name in chosen_baselines(names):
+        if name in ("majority", "initial_calibrated") and not has_classes:
+            continue
+        if name == "majority":
+            rows.append(await _majority(task))
+            continue
+        for row, network in networks_of(name, asked).items():
+            await anyio.to_thread.run_sync(network.prepare)
+            rows.append(await _tested(row, network, asked, connection.model))
     return rows
 
 
-def _majority(task: Task) -> dict[str, Any]:
+async def _majority(task: Task) -> dict[str, Any]:
     counted = Counter(example.target for example in task.splits.train)
     # Of equally frequent answers the first by name, so that the choice is always the same.
     answer = min(counted, key=lambda target: (-counted[target], target))
     said = Trace(texts=(answer,), answer=Answer(answer))
-    predictions = [Prediction(e, said, task.judge(answer, e.target)) for e in task.splits.test]
-    return _row("majority", predictions)
+
+    async def one(example: Example) -> Prediction:
+        return Prediction(example, said, await task.judged(answer, example))
+
+    return await _row("majority", await collected(one, task, task.splits.test), task)
 
 
-async def _tested(
-    name: str, network: Network, task: Task, model: LanguageModel, lost: Failures | None = None
-) -> dict[str, Any]:
+async def _tested(name: str, network: Network, task: Task, model: LanguageModel) -> dict[str, Any]:
+    lost: Failures = {}
+    if name == "initial_calibrated":
+        network, refusals = await calibrated(network, model, task.splits.train, Role.test)
+        lost = {"train/failed_calibration": refusals}
     predictions = await evaluate(network, model, task, task.splits.test, role=Role.test)
-    why = reasons(merged(lost or {}, {"test/failed": failed(predictions)}))
-    return _row(name, predictions) | ({"failures": why} if why else {})
+    why = reasons(merged(lost, {"test/failed": failed(predictions)}))
+    return await _row(name, predictions, task) | ({"failures": why} if why else {})
 
 
-def _one_layer(task: Task, shots: Sequence[Example]) -> Network:
-    config = NetworkConfig(name="baseline", layers=[LayerConfig(trained=False)])
-    return build_network(config, task, shots)
-
-
-def _row(name: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    num_correct = sum(prediction.is_correct for prediction in predictions)
-    low, high = wilson_interval(num_correct, len(predictions))
-    shown = ("id", "target", "prediction", "correct", "failure")
+async def _row(name: str, predictions: Sequence[Prediction], task: Task) -> dict[str, Any]:
+    shown = ("id", "target", "prediction", "correct", "score", "label", "failure")
+    # Resampling takes up to seconds.
+    figures = await anyio.to_thread.run_sync(tested, predictions, task.metric)
     items = [prediction.to_dict() for prediction in predictions]
     return {
         "baseline": name,
-        "num_items": len(predictions),
-        "num_correct": num_correct,
-        "accuracy": accuracy(predictions),
-        "low": low,
-        "high": high,
+        **figures,
         "predictions": [{key: item[key] for key in shown if key in item} for item in items],
     }

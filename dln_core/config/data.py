@@ -8,6 +8,7 @@ from pathlib import Path
 from dln_core.config.checks import require, require_choice, require_positive
 
 FORMATS = ("csv", "jsonl", "huggingface")
+METRICS = ("accuracy", "macro_f1", "mean_score")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,7 +24,9 @@ class TaskConfig:
         split: For the paper's tasks ``paper`` or ``paper_code``; for the user's own data the field
             that says train, dev or test.  None takes the task's own split, or makes one.
         judge: How answers are compared: a kind of answer, ``exact``, ``set``, ``regex``,
-            ``f1:THRESHOLD`` or a function ``module:function``.
+            ``f1:THRESHOLD``, ``llm`` (a language model) or a function ``module:function``.
+        metric: What networks are compared by on dev and test: ``accuracy``, ``macro_f1`` (of tasks
+            with labels) or ``mean_score`` (of what the judge gives).
         format: ``csv``, ``jsonl`` or ``huggingface``; None for a task of the catalogue.
         path: File, or folder with a file for each split.
         input: Field that holds what the network reads.
@@ -35,6 +38,7 @@ class TaskConfig:
     instruction: str | None = None
     split: str | None = None
     judge: str | None = None
+    metric: str = "accuracy"
     format: str | None = None
     path: str | None = None
     input: str | None = None
@@ -42,6 +46,7 @@ class TaskConfig:
     labels: list[str] | None = None
 
     def __post_init__(self) -> None:
+        require_choice("task.metric", self.metric, METRICS)
         own = {"path": self.path, "input": self.input, "label": self.label}
         if self.format is None:
             for name, value in (own | {"labels": self.labels}).items():

@@ -16,7 +16,8 @@ class TrialSettings:
     """Everything that the result of one trial depends on.
 
     ``calibration`` says whether the label prior of a prompt, estimated on training inputs without
-    their answers, is divided out (``empirical``) or not (``none``).
+    their answers, is divided out (``empirical``) or not (``none``).  ``judge_llm`` judges answers
+    where ``task.judge=llm``; None for the model of the layers.
     """
 
     task: TaskConfig = field(default_factory=TaskConfig)
@@ -25,6 +26,7 @@ class TrialSettings:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     llm: LLMConfig = field(default_factory=LLMConfig)
     backward_llm: LLMConfig | None = None
+    judge_llm: LLMConfig | None = None
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     calibration: str = "none"
     seed: int = 13

@@ -120,6 +120,7 @@ def _show(console: Console, config: TaskConfig, folder: str | None) -> None:
         "train / dev / test": _sizes(task),
         "labels": _labels(task),
         "judge": task.judge_name,
+        "metric": task.metric,
         "licence": task.licence,
         "source": task.source,
         "notes": task.notes or "none",

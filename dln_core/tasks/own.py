@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dln_core.config import require
+from dln_core.config import require, require_choice
+from dln_core.config.data import METRICS
 from dln_core.tasks.answers import AnswerKind
 from dln_core.tasks.judges.custom import Compare, OwnJudge, find_judge, judge_of
 from dln_core.tasks.splits import digest, normalized
@@ -25,6 +26,7 @@ def make_task(
     max_answer_tokens: int = 32,
     answer_kind: AnswerKind | None = None,
     judge: str | Compare | None = None,
+    metric: str = "accuracy",
 ) -> Task:
     """Make a task of pairs (input, answer).
 
@@ -37,12 +39,15 @@ def make_task(
         max_answer_tokens: Tokens that suffice for an answer.
         answer_kind: How answers are compared; None compares labels, or else texts.
         judge: Compares answers in its place: what ``task.judge`` may be, or a function of a
-            model's raw output and the right answer that returns True or False.
+            model's raw output and the right answer that returns True or False, or a score from
+            0 to 1.
+        metric: What networks are compared by: ``accuracy``, ``macro_f1`` or ``mean_score``.
 
     Raises:
         ConfigError: If a split is missing, an input stands in two splits, an answer is not among
-            the labels, or there is no such judge.
+            the labels, or there is no such judge or metric.
     """
+    require_choice("metric", metric, METRICS)
     require(
         set(pairs) == set(SPLITS),
         f"the pairs have the splits {', '.join(pairs) or 'none'}; give train, dev and test",
@@ -59,7 +64,7 @@ def make_task(
     _check(name, splits)
     # A kind of answer is the name of a judge.
     task = task_of(name, instruction, splits, tuple(labels), judge or answer_kind)
-    return replace(task, max_answer_tokens=max_answer_tokens)
+    return replace(task, max_answer_tokens=max_answer_tokens, metric=metric)
 
 
 def task_of(

@@ -69,12 +69,17 @@ def load_task(task: TaskConfig, data: DataConfig) -> Task:
         data: Where data lies and how much of each split to keep.
 
     Raises:
-        ConfigError: If there is no such task, split or judge.
+        ConfigError: If there is no such task, split or judge, or the metric does not suit it.
         DataError: If a data file is missing or not the pinned version, or rows of it are bad.
     """
     loaded = load_own(task) if task.format is not None else _load_known(task, data)
     splits = truncated(loaded.splits, data.max_train, data.max_dev, data.max_test)
-    return replace(loaded, splits=splits, digest=digest(splits, loaded.judge_name))
+    return replace(
+        loaded,
+        splits=splits,
+        digest=digest(splits, loaded.judge_name),
+        metric=task.metric,
+    )
 
 
 def _load_known(task: TaskConfig, data: DataConfig) -> Task:

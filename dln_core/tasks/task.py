@@ -3,10 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
+from dln_core.config import require
 from dln_core.tasks.answers import AnswerKind, judge
-from dln_core.tasks.judges.custom import OwnJudge
+from dln_core.tasks.judges.custom import LLM, THRESHOLD, OwnJudge
 from dln_core.types import Example, Splits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a judge says of an answer.
+
+    Attributes:
+        is_right: Whether the answer is right.
+        score: What the judge gives it, from 0 to 1; None unless the task is measured by scores.
+        label: The label that it states, empty if it states none; None unless the task is measured
+            by macro F1.
+    """
+
+    is_right: bool
+    score: float | None = None
+    label: str | None = None
+
+    @property
+    def worth(self) -> float:
+        """What the answer is worth to training, from 0 to 1."""
+        return float(self.is_right) if self.score is None else self.score
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the task's metric reads, as plain JSON values."""
+        values = {"correct": self.is_right, "score": self.score, "label": self.label}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Grader(Protocol):
+    """Scores answers by asking somebody, which takes time."""
+
+    async def score(self, question: str, target: str, prediction: str) -> float:
+        """Score the answer to a question from 0 to 1, in view of the right one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +65,8 @@ class Task:
         notes: What a user should know of the data.
         answer_kind: How answers are read and compared.
         own_judge: Compares answers in its place.
+        metric: What networks are compared by: ``accuracy``, ``macro_f1`` or ``mean_score``.
+        grader: Asked in place of all judges, once the model that judges is open.
     """
 
     name: str
@@ -45,6 +83,20 @@ class Task:
     notes: str
     answer_kind: AnswerKind = AnswerKind.text
     own_judge: OwnJudge | None = None
+    metric: str = "accuracy"
+    grader: Grader | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            self.metric != "macro_f1" or not self.asks_model,
+            "task.metric=macro_f1 needs a judge that reads the label in an answer, but "
+            "task.judge=llm tells right from wrong alone; take accuracy or mean_score",
+        )
+        require(
+            self.metric != "macro_f1" or bool(self.labels),
+            f"task.metric=macro_f1 is a mean over labels, of which {self.name} has none; take "
+            "accuracy or mean_score",
+        )
 
     def judge(self, prediction: str, target: str) -> bool:
         """Tell whether a model's raw output states the target.
@@ -54,8 +106,62 @@ class Task:
             target: The example's target.
         """
         if self.own_judge is not None:
-            return self.own_judge(prediction, target)
+            return self.own_judge(prediction, target) >= self.own_judge.threshold
         return judge(self.answer_kind, prediction, target, self.labels)
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a language model judges."""
+        return self.own_judge is not None and self.own_judge.name == LLM
+
+    async def judged(self, prediction: str, example: Example) -> Verdict:
+        """Judge a model's raw output, by the model that judges if there is one.
+
+        Raises:
+            RequestError: If its endpoint refuses the request.
+        """
+        if self.grader is None:
+            return self.verdict(prediction, example.target)
+        # What is the right answer to the letter need not be asked about.
+        if prediction.strip() == example.target.strip():
+            return self._graded(1.0, THRESHOLD)
+        score = await self.grader.score(example.input, example.target, prediction)
+        return self._graded(score, THRESHOLD)
+
+    def verdict(self, prediction: str, target: str) -> Verdict:
+        """Judge a model's raw output as far as the task's metric asks for it.
+
+        Args:
+            prediction: The text that the answering layer wrote.
+            target: The example's target.
+        """
+        if self.metric == "mean_score" and self.own_judge is not None:
+            return self._graded(self.own_judge(prediction, target), self.own_judge.threshold)
+        is_right = self.judge(prediction, target)
+        if self.metric == "mean_score":
+            return self._graded(float(is_right), THRESHOLD)
+        if self.metric == "macro_f1":
+            return Verdict(is_right=is_right, label=self._stated(prediction, target, is_right))
+        return Verdict(is_right=is_right)
+
+    def no_answer(self) -> Verdict:
+        """Judge what was never answered."""
+        return Verdict(
+            is_right=False,
+            score=0.0 if self.metric == "mean_score" else None,
+            label="" if self.metric == "macro_f1" else None,
+        )
+
+    def _graded(self, score: float, threshold: float) -> Verdict:
+        is_kept = self.metric == "mean_score"
+        return Verdict(is_right=score >= threshold, score=score if is_kept else None)
+
+    def _stated(self, prediction: str, target: str, is_right: bool) -> str:
+        """The label that a raw output states, empty if there is none."""
+        if is_right:
+            return target
+        others = (label for label in self.labels if label != target)
+        return next((label for label in others if self.judge(prediction, label)), "")
 
     @property
     def judge_name(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from dln_core.baselines.networks import NUM_SHOTS, networks_of
 from dln_core.baselines.run import run_baselines
 from dln_core.config import (
     CacheConfig,
@@ -19,6 +20,7 @@ from dln_core.config import (
     TrainerConfig,
     TrialSettings,
 )
+from dln_core.config.baselines import BASELINES, DEFAULT_BASELINES
 from dln_core.errors import ConfigError
 from dln_core.export import load_network
 from dln_core.identity import baseline_id, trial_id
@@ -202,6 +204,41 @@ async def test_reference_points_cover_the_same_test_items(services):
     untrained = NetworkConfig(name="zero_shot", layers=[LayerConfig(trained=False)])
     done, _ = await advances(settings(network=untrained), services)
     assert rows[1]["num_correct"] == done[-1].event["test"]["num_correct"]
+
+
+async def test_further_reference_points_are_asked_for_by_name(services):
+    rows = await run_baselines(settings(), services, BASELINES)
+    names = [row["baseline"] for row in rows]
+    phrased = [f"handwritten_{name}" for name in ("brief", "careful", "expert")]
+    plain = ["majority", "initial", "initial_calibrated"]
+    assert names == [*plain, *phrased, "few_shot", "kate", "cot"]
+    for row in rows:
+        assert [p["id"] for p in row["predictions"]] == [p["id"] for p in rows[0]["predictions"]]
+    few = await run_baselines(settings(), services, ["cot", "kate"])
+    assert [row["baseline"] for row in few] == ["kate", "cot"]
+    # One call an item shows it its neighbours, two let it think.
+    assert sum(counts["calls"] for counts in few[0]["usage"].values()) == 3 * 30
+
+
+def test_reference_points_are_named_by_which_they_are():
+    usual = baseline_id(settings(), "data")
+    assert usual == baseline_id(settings(), "data", DEFAULT_BASELINES[::-1])
+    assert usual != baseline_id(settings(), "data", ["initial", "kate"])
+
+
+def test_handwritten_prompts_hold_the_instruction_of_the_task_braces_and_all():
+    task = replace(load_task(settings().task, settings().data), instruction="Say {this}.")
+    prompts = [net.prompts()[0] for net in networks_of("handwritten", task).values()]
+    assert len({prompt.instruction for prompt in prompts}) == 3
+    assert all("Say {this}." in prompt.instruction for prompt in prompts)
+
+
+def test_kate_and_few_shot_show_equally_many_training_examples():
+    task = load_task(settings().task, settings().data)
+    few_shot, kate = (networks_of(name, task)[name] for name in ("few_shot", "kate"))
+    assert kate.layers[0].num_nearest == len(few_shot.prompts()[0].demonstrations) == NUM_SHOTS
+    train = {example.target for example in task.splits.train}
+    assert {shown.output for shown in kate.prompts()[0].demonstrations} == train
 
 
 async def test_tasks_without_labels_have_no_majority_to_name(services):

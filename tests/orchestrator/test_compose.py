@@ -86,6 +86,10 @@ def test_points_share_no_object_that_can_change(composer: Composer) -> None:
 def test_a_backward_model_is_chosen_like_the_forward_one(composer: Composer) -> None:
     [alone] = composer.compose([])
     [both] = composer.compose(["backward_llm=openai", "backward_llm.model=other"])
+    [judged] = composer.compose(["task.judge=llm", "judge_llm=openai", "judge_llm.extra.top_k=1"])
+    assert alone.judge_llm is both.judge_llm is None
+    assert judged.judge_llm is not None
+    assert judged.judge_llm.extra == {"top_k": 1}
     assert alone.backward_llm is None
     assert both.backward_llm is not None
     assert (both.backward_llm.model, both.llm.provider) == ("other", "local")
@@ -95,8 +99,8 @@ def test_a_backward_model_is_chosen_like_the_forward_one(composer: Composer) -> 
 
 
 def test_a_group_that_may_be_left_out_can_be_set_to_null(composer: Composer) -> None:
-    [config] = composer.compose(["backward_llm=null", "backward_limits=null"])
-    assert config.backward_llm is None
+    [config] = composer.compose(["backward_llm=null", "backward_limits=null", "judge_llm=null"])
+    assert config.backward_llm is config.judge_llm is None
     assert config.backward_limits is None
 
 

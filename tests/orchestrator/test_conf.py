@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from dln_core.baselines.networks import THOUGHTS_TOKENS, wording
 from dln_core.config import TrainerConfig
+from dln_core.config.baselines import DEFAULT_BASELINES
 from dln_core.config.data import FORMATS
+from dln_core.errors import ConfigError
 from dln_core.tasks import task_names
 from dln_core.tools import load_tools, observe
 from orchestrator.compose import Composer
@@ -69,6 +72,19 @@ def test_bbh_all_holds_27_tasks_with_three_networks_and_seeds(composer: Composer
     assert len({config.task.name for config in configs}) == 27
     assert {config.network.name for config in configs} == {"zero_shot", "dln1", "dln2"}
     assert len(configs) == 27 * 3 * 3
+
+
+def test_reference_points_are_the_usual_ones_unless_others_are_named(composer: Composer) -> None:
+    assert compose_one(composer).baselines == list(DEFAULT_BASELINES)
+    assert compose_one(composer, "baselines=[kate,initial,kate]").baselines == ["initial", "kate"]
+    assert compose_one(composer, "baselines=[]").baselines == []
+    with pytest.raises(ConfigError, match="baselines=knn is unknown; choose one of: majority"):
+        compose_one(composer, "baselines=[knn]")
+
+
+def test_the_chain_of_thought_is_the_same_as_a_reference_point(composer: Composer) -> None:
+    thoughts = compose_one(composer, "network=cot").network.layers[0]
+    assert (thoughts.instruction, thoughts.max_tokens) == (wording().cot, THOUGHTS_TOKENS)
 
 
 def test_smoke_needs_neither_weights_nor_data(composer: Composer) -> None:

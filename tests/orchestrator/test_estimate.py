@@ -18,7 +18,9 @@ from dln_core.config import (
     ProposalMix,
     RacingConfig,
     ScoringConfig,
+    TaskConfig,
 )
+from dln_core.config.baselines import DEFAULT_BASELINES
 from dln_core.errors import ScoringError
 from orchestrator.estimate import (
     Estimate,
@@ -140,6 +142,36 @@ def test_free_text_answers_are_written_and_labels_are_scored() -> None:
     assert estimate_baselines(settings(), SIZE).total.completion_tokens == 0
     assert estimate_baselines(settings(), free).total.completion_tokens > 0
     assert estimate_of(scoring=ScoringConfig(rung="monte_carlo")).forward.completion_tokens > 0
+
+
+def test_each_reference_point_costs_its_passes_over_the_test_items() -> None:
+    def calls(*names: str) -> float:
+        return estimate_baselines(settings(), SIZE, names).total.calls
+
+    passes = {"majority": 0, "initial": 1, "handwritten": 3, "few_shot": 1, "kate": 1, "cot": 2}
+    assert {name: calls(name) / SIZE.num_test for name in passes} == passes
+    assert calls("initial_calibrated") == SIZE.num_test + 64
+    assert estimate_baselines(settings(), SIZE).total.calls == calls(*DEFAULT_BASELINES)
+
+
+def test_a_judge_takes_a_call_for_each_answer_at_its_own_price() -> None:
+    judged = {"task": TaskConfig(name="toy", judge="llm")}
+    validations = 1 + 2
+    estimate = estimate_of(**judged)
+    assert estimate.judging.calls == 20 + 10 * validations + 3 * (5 + 2)
+    assert estimate.forward == estimate_of().forward
+    assert estimate_of().judging.calls == 0
+    dear = estimate_of(**judged, llm=_priced(0.0, 0.0), judge_llm=_priced(1.0, 1.0))
+    assert dear.cost_usd == pytest.approx(estimate.judging.tokens / 1e6)
+    points = estimate_baselines(settings(**judged), SIZE, ("majority", "handwritten"))
+    assert points.judging.calls == SIZE.num_test * (1 + 3)
+
+
+def test_sampled_answers_are_judged_too() -> None:
+    sampled = {"scoring": ScoringConfig(rung="monte_carlo")}
+    judged = estimate_of(**sampled, task=TaskConfig(name="toy", judge="llm"))
+    ranking = 3 * 5 * (1 + 1 + 6) * ScoringConfig().num_samples
+    assert judged.judging.calls == 20 + 10 * 3 + 3 * (5 + 2) + ranking
 
 
 def test_votes_by_probability_need_log_probs() -> None:

@@ -10,7 +10,7 @@ from dln_core.errors import JournalError
 from orchestrator.comparison import baseline_of, gather
 from orchestrator.journal import Journal
 from orchestrator.results import COLUMNS, report, write_results
-from orchestrator.table import HEADINGS, result_cells
+from orchestrator.table import HEADINGS, headings, result_cells, title
 
 
 def baseline(name, correct):
@@ -90,6 +90,15 @@ def test_no_p_value_is_given_for_other_items(finished):
     assert results_of(finished).comparisons[trial.trial_id].p_value is None
 
 
+def test_reference_points_that_were_asked_for_have_columns_too(finished):
+    journal, trial = Journal(finished.out_dir), finished.trials[0]
+    rows = [baseline(name, {"a": True, "b": False}) for name in ("initial", "kate", "few_shot")]
+    journal.write_baselines(baseline_of(finished, trial), rows)
+    results = results_of(finished)
+    cells = dict(zip(headings(results), result_cells(results)[0], strict=True))
+    assert (cells["few-shot"], cells["majority"], cells["kate"]) == ("50.0", "-", "50.0")
+
+
 def test_what_is_not_significant_is_called_so(finished):
     cells = dict(zip(HEADINGS, result_cells(results_of(finished))[0], strict=True))
     assert cells["p, exact paired"] == "1 not significant"
@@ -143,3 +152,26 @@ def test_the_report_shows_every_prompt_of_a_layer_and_the_names_of_tools(finishe
 def test_a_folder_without_a_sweep_has_no_report(toy_plan):
     with pytest.raises(JournalError, match="holds no sweep"):
         report(toy_plan())
+
+
+def test_what_is_measured_by_another_metric_says_so(toy_plan, toy_event):
+    plan = toy_plan(13, 42)
+    trial = plan.trials[0]
+    trial.settings.task.metric = "mean_score"
+    before = [{"id": name, "correct": False, "score": 0.25} for name in ("a", "b")]
+    after = [{"id": name, "correct": True, "score": 0.75} for name in ("a", "b")]
+    with Journal.locked(plan.out_dir) as journal:
+        record = journal.recover(trial.trial_id)
+        record.begin(trial.settings)
+        record.append(toy_event(0), {})
+        record.append(toy_event(0, kind="finish") | {"predictions": after}, {})
+        row = baseline("initial", {"a": False, "b": False}) | {"predictions": before}
+        journal.write_baselines(baseline_of(plan, trial), [row | {"metric": "mean_score"}])
+    results = results_of(plan)
+    assert results.comparisons[trial.trial_id].p_value == pytest.approx(2 / 4)
+    assert title(results).startswith("Test accuracy or mean score in percent")
+    assert "p, paired" in headings(results)
+    write_results(plan.out_dir, results)
+    for name, metrics in (("results", ["mean_score", "accuracy"]), ("baselines", ["mean_score"])):
+        with (plan.out_dir / f"{name}.csv").open() as file:
+            assert [row["metric"] for row in csv.DictReader(file)] == metrics

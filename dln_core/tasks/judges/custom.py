@@ -1,10 +1,14 @@
-"""Judges that the user names: exact, set, regex, F1, or a Python function."""
+"""Judges that the user names: exact, set, regex, F1, or a Python function.
+
+A judge gives a score from 0 to 1; those that say right or wrong give 1 or 0.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import inspect
+import numbers
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -16,9 +20,12 @@ from dln_core.errors import ConfigError
 from dln_core.tasks.judges.texts import normal
 from dln_core.tasks.judges.wording import after_announcement, plain
 
-Compare = Callable[[str, str], bool]
+Compare = Callable[[str, str], float]
 
-F1_THRESHOLD = 0.5
+# Least score of a right answer.
+THRESHOLD = 0.5
+# The judge that is a language model; whoever opens the model answers for it.
+LLM = "llm"
 _ITEM_END = re.compile(r"[,;\n]|\band\b")
 _BULLET = re.compile(r"^\s*(?:\(?\d+[.)]|[-*•])\s+")
 _ARTICLES = {"a", "an", "the"}
@@ -30,25 +37,27 @@ class OwnJudge:
 
     Attributes:
         name: The judge, and all that its verdicts depend on.
-        compare: Tells whether a model's raw output (first) states the target (second).
+        compare: Scores a model's raw output (first) in view of the target (second).
+        threshold: Least score of a right answer.
     """
 
     name: str
     compare: Compare
+    threshold: float = THRESHOLD
 
-    def __call__(self, prediction: str, target: str) -> bool:
-        """Tell whether a prediction states the target.
+    def __call__(self, prediction: str, target: str) -> float:
+        """Score a prediction from 0 (wrong) to 1 (right).
 
         Raises:
-            ConfigError: If a function of the user's returns something else than a truth value.
+            ConfigError: If a function of the user's returns neither a truth value nor a score.
         """
-        verdict = self.compare(prediction, target)
-        if not isinstance(verdict, bool):
+        score: Any = self.compare(prediction, target)
+        if not isinstance(score, numbers.Real) or not 0.0 <= float(score) <= 1.0:
             raise ConfigError(
-                f"the judge {self.name.partition('@')[0]} returned {verdict!r:.60}; it must return "
-                "True or False"
+                f"the judge {self.name.partition('@')[0]} returned {score!r:.60}; it must return "
+                "True or False, or a score from 0 to 1"
             )
-        return verdict
+        return float(score)
 
     def problem_with(self, target: str) -> str | None:
         """Tell why no answer could state the target, or None if one may."""
@@ -64,20 +73,23 @@ def find_judge(spec: str) -> OwnJudge:
     """Return the judge that a setting names.
 
     Args:
-        spec: ``exact``, ``set``, ``regex``, ``f1``, ``f1:THRESHOLD`` or ``module:function``.
+        spec: ``exact``, ``set``, ``regex``, ``f1``, ``f1:THRESHOLD``, ``llm`` or
+            ``module:function``.
 
     Raises:
         ConfigError: If there is no such judge.
     """
+    if spec == LLM:
+        return OwnJudge(LLM, _ask)
     if spec in _NAMED:
         return OwnJudge(spec, _NAMED[spec])
     name, _, rest = spec.partition(":")
     if name == "f1":
-        return _f1(rest or str(F1_THRESHOLD))
+        return _f1(rest or str(THRESHOLD))
     require(
         bool(name and rest),
         f"task.judge={spec} is unknown; choose a kind of answer (option, label, number, words, "
-        f"brackets, text), {', '.join(_NAMED)}, f1:THRESHOLD or module:function",
+        f"brackets, text), {', '.join(_NAMED)}, f1:THRESHOLD, llm or module:function",
     )
     try:
         function: Any = getattr(importlib.import_module(name), rest, None)
@@ -97,6 +109,12 @@ def judge_of(function: Compare) -> OwnJudge:
     except (OSError, TypeError):
         return OwnJudge(name, function)
     return OwnJudge(f"{name}@{hashlib.sha256(source.encode()).hexdigest()[:16]}", function)
+
+
+def _ask(prediction: str, target: str) -> float:
+    raise ConfigError(
+        "task.judge=llm asks a language model, which is not open here; train or evaluate"
+    )
 
 
 def _exact(prediction: str, target: str) -> bool:
@@ -125,7 +143,7 @@ def _f1(threshold: str) -> OwnJudge:
         0 < least <= 1,
         f"task.judge=f1:{threshold} needs a threshold above 0 and up to 1, e.g. f1:0.5",
     )
-    return OwnJudge(f"f1:{least}", lambda prediction, target: f1(prediction, target) >= least)
+    return OwnJudge(f"f1:{least}", f1, least)
 
 
 def f1(prediction: str, target: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,9 +81,46 @@ def test_a_function_is_found_by_its_module_and_its_source_is_in_the_digest(tmp_p
     assert len({*digests, load_task(TaskConfig(name="triage"), DataConfig()).digest}) == 3
 
 
-def test_a_judge_that_returns_no_truth_value_is_told():
-    with pytest.raises(ConfigError, match=r"returned 0.7; it must return True or False"):
-        task(lambda prediction, target: 0.7).judge("x", "x")
+@pytest.mark.parametrize("returned", [1.7, -0.1, float("nan"), "yes", None])
+def test_a_judge_that_returns_neither_a_truth_value_nor_a_score_is_told(returned):
+    told = r"it must return True or False, or a score from 0 to 1"
+    with pytest.raises(ConfigError, match=rf"returned {returned!r}; {told}"):
+        task(lambda prediction, target: returned).judge("x", "x")
+
+
+@pytest.mark.parametrize(("score", "is_right"), [(0.49, False), (0.5, True), (1, True), (0, False)])
+def test_a_score_of_half_or_more_is_right(score, is_right):
+    assert task(lambda prediction, target: score).judge("x", "x") is is_right
+
+
+def test_a_threshold_moves_what_is_right_and_leaves_the_score():
+    said, wanted = "a cat sat", "a cat sat on a mat"
+    for judge, is_right in (("f1", True), ("f1:0.6", True), ("f1:0.9", False)):
+        verdict = replace(task(judge), metric="mean_score").verdict(said, wanted)
+        assert verdict.score == f1(said, wanted) == pytest.approx(2 / 3)
+        assert verdict.is_right is is_right
+
+
+def test_a_verdict_holds_what_the_metric_reads_and_nothing_else():
+    triage = load_task(TaskConfig(name="triage"), DataConfig())
+    held = {"accuracy": {}, "mean_score": {"score": 1.0}, "macro_f1": {"label": "Urgent"}}
+    for metric, more in held.items():
+        measured = replace(triage, metric=metric)
+        assert measured.verdict("It is Urgent.", "Urgent").to_dict() == {"correct": True} | more
+        assert measured.no_answer().to_dict().keys() == {"correct", *more}
+
+
+def test_macro_f1_reads_the_label_that_a_wrong_answer_states():
+    triage = load_task(TaskConfig(name="triage", metric="macro_f1"), DataConfig())
+    assert triage.verdict("The answer is normal.", "Urgent").label == "Normal"
+    assert triage.verdict("No idea.", "Urgent").label == ""
+
+
+def test_macro_f1_of_a_task_without_labels_is_refused():
+    with pytest.raises(ConfigError, match=r"mean over labels, of which stock_count has none"):
+        load_task(TaskConfig(name="stock_count", metric="macro_f1"), DataConfig())
+    with pytest.raises(ConfigError, match=r"task.metric=f1 is unknown"):
+        TaskConfig(name="triage", metric="f1")
 
 
 @pytest.mark.parametrize(
