@@ -18,7 +18,7 @@ from dln_core.config import TrialSettings
 from dln_core.config.baselines import DEFAULT_BASELINES, chosen_baselines
 from dln_core.evaluation import Prediction, collected, evaluate, failed, tested
 from dln_core.failures import Failures, merged, reasons
-from dln_core.judging import open_judge
+from dln_core.judging import judged_by, open_judge
 from dln_core.llm.base import LanguageModel
 from dln_core.llm.connect import Connection, connect, open_stores
 from dln_core.llm.ledger import Ledger
@@ -32,7 +32,10 @@ from dln_core.voting import Answer
 
 
 async def run_baselines(
-    settings: TrialSettings, services: Services, names: Sequence[str] = DEFAULT_BASELINES
+    settings: TrialSettings,
+    services: Services,
+    names: Sequence[str] = DEFAULT_BASELINES,
+    task: Task | None = None,
 ) -> list[dict[str, Any]]:
     """Measure the reference points of one task with one model.
 
@@ -43,6 +46,7 @@ async def run_baselines(
             prompt; the same with ``initial_calibrated`` labels; three ``handwritten`` prompts;
             ``few_shot`` with random worked examples; ``kate`` with the nearest ones; ``cot``, which
             thinks in writing first.
+        task: Stands for the task that the settings name.
 
     Returns:
         A row each, three of ``handwritten``.  Tasks without labels have neither a majority nor a
@@ -51,15 +55,16 @@ async def run_baselines(
     Raises:
         DLNError: If the data or the endpoint cannot be used.
     """
-    task = await anyio.to_thread.run_sync(load_task, settings.task, settings.data)
+    if task is None:
+        task = await anyio.to_thread.run_sync(load_task, settings.task, settings.data)
     ledger = Ledger()
     async with (
-        open_stores(services.cache, services.store) as stores,
+        open_stores(services.cache, services.store, services.source) as stores,
         AsyncExitStack() as stack,
     ):
         common: dict[str, Any] = {
             "limits": services.limits,
-            "share": services.share,
+            "limiters": services.limiters,
             "stores": stores,
             "ledgers": [ledger],
             "call_log": services.call_log,
@@ -67,10 +72,10 @@ async def run_baselines(
         connection = await stack.enter_async_context(
             connect(settings.llm, rung=settings.scoring.rung, **common)
         )
-        judged = await stack.enter_async_context(
-            open_judge(task, settings.judge_llm, connection, **common)
+        judge = await stack.enter_async_context(
+            open_judge(settings.judge_llm, connection, **common)
         )
-        rows = await _measure(judged, connection, names)
+        rows = await _measure(judged_by(task, judge), connection, names)
     usage = {"usage": ledger.usage(), "cost_usd": ledger.cost_usd}
     return [{"task": task.name, "model": settings.llm.model} | row | usage for row in rows]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import anyio
@@ -18,6 +18,8 @@ from dln_core.config import DataConfig, TaskConfig
 from dln_core.config.data import FORMATS
 from dln_core.config.reading import config_from
 from dln_core.errors import ConfigError, DataError, DLNError
+from dln_core.tasks import generated
+from dln_core.tasks.cards import Card
 from dln_core.tasks.download import fetch
 from dln_core.tasks.registry import files_of, find_card, load_task, task_names
 from dln_core.tasks.sources import Source, data_folder, licence_of, origin_of, sources
@@ -75,29 +77,38 @@ def _overview(folder: str | None) -> Table:
         table.add_column(heading, overflow="fold")
     for name in task_names():
         card, files = find_card(name), files_of(name)
-        licence, source = licence_of(files) or "this project's", origin_of(files) or "generated"
         try:
-            task = load_task(TaskConfig(name=name), DataConfig(dir=folder))
+            sizes, labels = _outline(card, folder)
         except DataError:
             sizes, labels = "data absent or damaged", ", ".join(card.labels)
-        else:
-            sizes, labels = _sizes(task), _labels(task)
-        table.add_row(*map(escape, (name, card.kind, sizes, labels, licence, source)))
+        row = (name, card.kind, sizes, labels, licence_of(files), origin_of(files))
+        table.add_row(*map(escape, row))
     return table
 
 
+def _outline(card: Card, folder: str | None) -> tuple[str, str]:
+    """Sizes and labels of a task."""
+    if card.kind == "generated":
+        sizes, labels = generated.outline(card)
+        return _joined(sizes), _labels(labels, card.answer)
+    task = load_task(TaskConfig(name=card.name), DataConfig(dir=folder))
+    return _sizes(task), _labels(task.labels, task.judge_name)
+
+
 def _sizes(task: Task) -> str:
-    return " / ".join(
-        str(len(split)) for split in (task.splits.train, task.splits.dev, task.splits.test)
-    )
+    return _joined(map(len, (task.splits.train, task.splits.dev, task.splits.test)))
 
 
-def _labels(task: Task) -> str:
-    if not task.labels:
-        return f"free ({task.judge_name})"
-    if task.labels[0] == "(A)":
-        return f"(A) to {task.labels[-1]}"
-    return ", ".join(task.labels)
+def _joined(sizes: Iterable[int]) -> str:
+    return " / ".join(map(str, sizes))
+
+
+def _labels(labels: Sequence[str], judge_name: str) -> str:
+    if not labels:
+        return f"free ({judge_name})"
+    if labels[0] == "(A)":
+        return f"(A) to {labels[-1]}"
+    return ", ".join(labels)
 
 
 def _task_config(name: str, settings: Sequence[str]) -> TaskConfig:
@@ -109,8 +120,14 @@ def _task_config(name: str, settings: Sequence[str]) -> TaskConfig:
         key, is_set, value = setting.removeprefix("task.").partition("=")
         if not is_set:
             raise ConfigError(f"{setting} is no setting; write KEY=VALUE, e.g. path=mine.csv")
-        values[key] = value.strip("[]").split(",") if key == "labels" else value
+        values[key] = _listed(value) if key == "labels" else value
     return config_from(TaskConfig, values)
+
+
+def _listed(value: str) -> list[str]:
+    """The items of a list as it is written on the command line; ``[]`` has none."""
+    inner = value.removeprefix("[").removesuffix("]")
+    return inner.split(",") if inner else []
 
 
 def _show(console: Console, config: TaskConfig, folder: str | None) -> None:
@@ -118,7 +135,7 @@ def _show(console: Console, config: TaskConfig, folder: str | None) -> None:
     facts = {
         "kind": task.kind,
         "train / dev / test": _sizes(task),
-        "labels": _labels(task),
+        "labels": _labels(task.labels, task.judge_name),
         "judge": task.judge_name,
         "metric": task.metric,
         "licence": task.licence,

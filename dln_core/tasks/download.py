@@ -96,7 +96,8 @@ async def _download(
     except (aiohttp.ClientError, TimeoutError) as error:
         raise DataError(
             f"download of {url} stopped ({type(error).__name__}: {error}); run the command again "
-            f"to go on where it stopped, or copy the file from elsewhere"
+            f"to go on where it stopped, or copy the file from elsewhere and name its folder with "
+            f"data.dir"
         ) from error
     except OSError as error:
         raise DataError(

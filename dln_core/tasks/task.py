@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dln_core.config import require
 from dln_core.tasks.answers import AnswerKind, judge
 from dln_core.tasks.judges.custom import LLM, THRESHOLD, OwnJudge
 from dln_core.types import Example, Splits
+
+if TYPE_CHECKING:
+    import anyio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,10 @@ class Grader(Protocol):
 
     async def score(self, question: str, target: str, prediction: str) -> float:
         """Score the answer to a question from 0 to 1, in view of the right one."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return how it comes to its scores, as plain JSON values."""
         ...
 
 
@@ -117,11 +126,16 @@ class Task:
     async def judged(self, prediction: str, example: Example) -> Verdict:
         """Judge a model's raw output, by the model that judges if there is one.
 
+        A function of the user's runs in a thread, one call at a time.
+
         Raises:
+            ConfigError: If a function of the user's fails.
             RequestError: If its endpoint refuses the request.
         """
         if self.grader is None:
-            return self.verdict(prediction, example.target)
+            if self.own_judge is None or not self.own_judge.is_foreign:
+                return self.verdict(prediction, example.target)
+            return await _in_a_thread(self.verdict, prediction, example.target)
         # What is the right answer to the letter need not be asked about.
         if prediction.strip() == example.target.strip():
             return self._graded(1.0, THRESHOLD)
@@ -185,3 +199,20 @@ class Task:
         """Whether every example offers labels to choose from."""
         splits = self.splits
         return all(example.labels for example in (*splits.train, *splits.dev, *splits.test))
+
+
+async def _in_a_thread(
+    judge: Callable[[str, str], Verdict], prediction: str, target: str
+) -> Verdict:
+    # Imported here: loading a task need not pay for it.
+    import anyio.to_thread
+
+    return await anyio.to_thread.run_sync(judge, prediction, target, limiter=_one_at_a_time())
+
+
+@functools.cache
+def _one_at_a_time() -> anyio.CapacityLimiter:
+    # Who writes a judge need not think of threads.
+    import anyio
+
+    return anyio.CapacityLimiter(1)

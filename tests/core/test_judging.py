@@ -23,6 +23,7 @@ from dln_core.errors import ConfigError, RequestError
 from dln_core.identity import baseline_id, trial_id
 from dln_core.judging import VERDICTS, LanguageJudge
 from dln_core.llm.base import Choice, GenerateRequest, Response
+from dln_core.llm.capabilities import Route
 from dln_core.tasks.own import make_task
 from dln_core.trial import Services, Trial
 from dln_core.types import Role, Usage
@@ -62,8 +63,8 @@ def capitals(**changes):
     return make_task("Answer.", pairs, judge="llm", **changes)
 
 
-async def judged(task, model, prediction, *, gives_labels=True):
-    asked = replace(task, grader=LanguageJudge(model, gives_labels))
+async def judged(task, model, prediction, *, rung="label"):
+    asked = replace(task, grader=LanguageJudge(model, Route("chat", rung)))
     return await asked.judged(prediction, task.splits.test[0])
 
 
@@ -90,7 +91,7 @@ async def test_the_judge_reads_the_question_the_right_answer_and_the_one_given()
 async def test_without_log_probs_the_verdict_is_written_and_one_that_is_unclear_is_no(
     said, is_right
 ):
-    verdict = await judged(capitals(), Grading(said=said), "Paris town", gives_labels=False)
+    verdict = await judged(capitals(), Grading(said=said), "Paris town", rung="monte_carlo")
     assert verdict.is_right is is_right
     assert verdict.score is None
 
@@ -135,6 +136,18 @@ async def test_a_trial_counts_verdicts_by_their_own_role(services):
     assert event["test"]["num_correct"] == 1
     assert usage["judge"]["calls"] == 2
     assert event["usage"]["judge"]["calls"] == 1
+
+
+async def test_the_first_event_tells_how_verdicts_are_scored_where_a_model_judges(services):
+    for task, is_told in ((capitals(), True), (replace(capitals(), own_judge=None), False)):
+        async with Trial.open(settings(), services, task=task, model=Grading()) as trial:
+            event = (await trial.advance(None)).event
+        assert ({"judge_rung", "judge_api"} <= set(event)) is is_told
+
+
+async def test_a_judge_that_writes_nothing_has_given_no_verdict():
+    with pytest.raises(RequestError, match="wrote nothing in 16 tokens; if it thinks first"):
+        await judged(capitals(), Grading(said=" "), "Paris town", rung="monte_carlo")
 
 
 async def test_the_judge_may_be_another_model_than_that_of_the_layers(services):

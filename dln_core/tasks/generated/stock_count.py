@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dln_core.tasks.splits import in_fixed_order
 from dln_core.types import Example, Splits
 
+NAME = "stock_count"
 _SEED = 20240611
 _SIZES = {"train": 200, "dev": 100, "test": 240}
 

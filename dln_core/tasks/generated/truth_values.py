@@ -58,6 +58,7 @@ _SCENES = (
     ("On the hook board,", "there", "missing", "the {} key is {}", "{} key there"),
 )
 _COLOURS = ("red", "blue", "green", "white", "black", "yellow", "purple", "orange")
+_NAME = re.compile("|".join(_COLOURS))
 _NUM_NAMES = {Level.easy: 3, Level.medium: 4, Level.hard: 6}
 
 
@@ -69,7 +70,7 @@ def draw(dice: Dice, level: Level) -> Item:
     place, yes, no, told, leaf = dice.pick(_SCENES)
     state = listed([told.format(name, yes if facts[name] else no) for name in names])
     bare = printed(formula)
-    rule = re.sub("|".join(names), lambda name: leaf.format(name[0]), bare)
+    rule = _NAME.sub(lambda name: leaf.format(name[0]), bare)
     text = dice.pick(
         (
             f"{place} {state}. True or False: {rule}?",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dln_core.config import require
-from dln_core.errors import ConfigError
+from dln_core.errors import ConfigError, DLNError
 from dln_core.tasks.judges.texts import normal
 from dln_core.tasks.judges.wording import after_announcement, plain
 
@@ -39,19 +39,32 @@ class OwnJudge:
         name: The judge, and all that its verdicts depend on.
         compare: Scores a model's raw output (first) in view of the target (second).
         threshold: Least score of a right answer.
+        is_foreign: Whether it is the user's own code, which may take long.
     """
 
     name: str
     compare: Compare
     threshold: float = THRESHOLD
+    is_foreign: bool = False
 
     def __call__(self, prediction: str, target: str) -> float:
         """Score a prediction from 0 (wrong) to 1 (right).
 
         Raises:
-            ConfigError: If a function of the user's returns neither a truth value nor a score.
+            ConfigError: If a function of the user's fails, or returns neither a truth value nor a
+                score.
         """
-        score: Any = self.compare(prediction, target)
+        try:
+            score: Any = self.compare(prediction, target)
+            # Truth values of numpy are no numbers of Python's.
+            score = score.item() if hasattr(score, "item") else score
+        except DLNError:
+            raise
+        except Exception as error:  # the user's code may raise anything
+            raise ConfigError(
+                f"the judge {self.name.partition('@')[0]} failed on the answer {prediction!r:.60} "
+                f"({type(error).__name__}: {error}); it must take any text"
+            ) from error
         if not isinstance(score, numbers.Real) or not 0.0 <= float(score) <= 1.0:
             raise ConfigError(
                 f"the judge {self.name.partition('@')[0]} returned {score!r:.60}; it must return "
@@ -93,8 +106,10 @@ def find_judge(spec: str) -> OwnJudge:
     )
     try:
         function: Any = getattr(importlib.import_module(name), rest, None)
-    except ImportError as error:
-        raise ConfigError(f"task.judge={spec}: {name} cannot be imported ({error})") from error
+    except Exception as error:  # the user's module may raise anything
+        raise ConfigError(
+            f"task.judge={spec}: {name} cannot be imported ({type(error).__name__}: {error})"
+        ) from error
     require(callable(function), f"task.judge={spec}: {name} has no function {rest}")
     return judge_of(function)
 
@@ -107,8 +122,9 @@ def judge_of(function: Compare) -> OwnJudge:
         # The whole module, since the function may call others of it.
         source = inspect.getsource(module or function)
     except (OSError, TypeError):
-        return OwnJudge(name, function)
-    return OwnJudge(f"{name}@{hashlib.sha256(source.encode()).hexdigest()[:16]}", function)
+        return OwnJudge(name, function, is_foreign=True)
+    digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+    return OwnJudge(f"{name}@{digest}", function, is_foreign=True)
 
 
 def _ask(prediction: str, target: str) -> float:

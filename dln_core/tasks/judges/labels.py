@@ -19,6 +19,7 @@ _ANSWERING_NO = (
     r"no(?!\s+(?!(?:i|you|we|he|she|it|they|this|that|the|an?|there|because|since|as|but|although|"
     r"though|for|or|and|to|if|not)\b)\w)"
 )
+_CONDITION = re.compile(r",?\s+(?:if|unless)\b")
 _HEDGE = re.compile(r"\s*(?:/|,|or\b|and\b|to\b)\s*(?:or\b|and\b)?\s*")
 
 
@@ -52,6 +53,9 @@ def _leading(text: str, pattern: re.Pattern[str]) -> str | None:
     text = text.lstrip("\"'([- \n")
     found = pattern.match(text)
     if found is None or found["opposite"]:
+        return None
+    # "Yes if it rains" waits for what else is said.
+    if _CONDITION.match(text, found.end()):
         return None
     # "Urgent or Normal" quotes the question, it does not answer it.
     hedge = _HEDGE.match(text, found.end())

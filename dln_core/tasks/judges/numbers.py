@@ -40,11 +40,15 @@ _ASIDE = re.compile(r"\([^()]*\)")
 # Two numbers between which the text does not choose, or a difference that it does not compute.
 _HEDGE = re.compile(
     r"\bbetween\s+[\d.,]{1,20}\s+and\s+\d|(?<!from )\b[\d.,]{0,20}\d\s*(?:or|to)\s+[\d.,]{0,20}\d"
-    r"|\d\s?[-\u2013]\s?\d[\d.,]*[\sa-z.]*$"
+    r"|\d\s?[-\u2013]\s?\d[\d.,]*[\sa-z.]*$|\d\s+(?:(?:or|and)\s+(?:more|less|fewer)|or\s+so)\b"
 )
 # A number alone, with at most two words that say what is counted.
 _LEADING_END = re.compile(r"(?:\s*[a-z%°]+){0,2}\s*(?:$|\n|[.;]\s|,\s|\()")
-_DERIVATION = re.compile(r"=|\b(?:so|thus|hence|therefore)\b|\n2[.)]")
+_DERIVATION = re.compile(r"=|\b(?:so|thus|hence|therefore|wait|actually)\b|\bno, |\n2[.)]")
+# "24, 25 or 26", "24 or more": the first number is one of several.
+_GOES_ON = re.compile(r"\s*(?:,[\d.,\s]*\d)?\s*,?\s*\b(?:or|and)\s+(?:\d|more|less|fewer|so\b)")
+# What is left is the outcome, though it is said and not computed.
+_REMAINDER = re.compile(r"\b(?:leaves|leaving)\b")
 
 
 def read_number(text: str) -> Fraction | None:
@@ -75,8 +79,9 @@ def _leading(text: str) -> Fraction | None:
     if found is None:
         return None
     rest = text.lstrip("\"'([ ")[found.end() :]
-    is_alone = _LEADING_END.match(rest) and not _DERIVATION.search(rest)
-    return _value(found) if is_alone else None
+    if _DERIVATION.search(rest) or _GOES_ON.match(rest):
+        return None
+    return _value(found) if _LEADING_END.match(rest) else None
 
 
 def _last(text: str) -> Fraction | None:
@@ -89,8 +94,11 @@ def _last(text: str) -> Fraction | None:
 
 
 def _outcome(sentence: str) -> Fraction | None:
-    if "=" in sentence and (results := _numbers(sentence.rpartition("=")[2])):
-        return results[0]
+    if "=" in sentence:
+        _, _, tail = sentence.rpartition("=")
+        results = _numbers(_REMAINDER.split(tail)[-1]) or _numbers(tail)
+        if results:
+            return results[0]
     if _HEDGE.search(sentence):
         return None
     head, _, tail = sentence.partition(":")

@@ -23,10 +23,11 @@ _LEADING = re.compile(
 _NAMED = re.compile(r"[(\[]([A-Za-z])[)\]]|\b(?i:option|choice)\s+([A-Z])\b")
 _SECOND = re.compile(
     r"\)?\s*(?:/|or\b|and\b|,\s*(?=[(\[]|[A-Z]\s*(?:$|[.,])))\s*"
-    r"(?:(?i:option)\s*)?[(\[]?[A-Za-z]\b(?![\w'])"
+    r"(?:(?:maybe|perhaps|possibly|even)\s+)?(?:(?i:option)\s*)?[(\[]?[A-Za-z]\b(?![\w'])"
 )
 _DENIED = re.compile(
-    r"\)?\s*(?:\?|(?:isn't|cannot|can't|(?:is|are|was|seems|looks)\s+(?:\w+ly\s+|also\s+)?"
+    r"\)?\s*(?:\?|(?:isn't|cannot|can't|(?:is|are|was|seems|looks|(?:can|must) be)\s+"
+    r"(?:\w+ly\s+|also\s+)?"
     r"(?:not|wrong|incorrect|false|excluded|impossible|ruled out|eliminated))\b)"
 )
 

@@ -34,8 +34,8 @@ _NEXT_QUESTION = re.compile(
 )
 _DENIAL_BEFORE = re.compile(
     r"\b(?:not|isn't|can't|cannot|never|hardly|neither|nor|than|instead of|except|everything but|"
-    r"at least|at most|almost|nearly)\s+(?:be\s+|for\s+)?(?:an?\s+|the\s+)?"
-    r"(?:\w+ly\s+|option\s+|choice\s+)?[(\[]?\s*$",
+    r"at least|at most|almost|nearly)\s+(?:(?:be|for|say|choose|pick|call\s+it)\s+)?"
+    r"(?:an?\s+|the\s+)?(?:\w+ly\s+|option\s+|choice\s+)?[(\[]?\s*$",
     re.IGNORECASE,
 )
 

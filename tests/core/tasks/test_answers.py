@@ -49,9 +49,9 @@ def test_what_is_right_for_one_target_is_wrong_for_all_others(kind, prediction, 
         assert not judge(kind, prediction, other, labels)
 
 
-def test_the_table_tells_why_each_wrong_answer_is_wrong_and_covers_all_kinds():
+def test_half_of_the_table_and_more_are_wrong_answers_each_with_why_and_it_covers_all_kinds():
     assert all(why for group in GROUPS for why in group["wrong"].values())
-    assert len(rows("right")) > 200 < len(rows("wrong"))
+    assert len(rows("wrong")) >= len(rows("right")) > 200
     assert {group["kind"] for group in GROUPS} == set(AnswerKind)
 
 

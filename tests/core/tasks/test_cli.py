@@ -46,6 +46,8 @@ def test_the_list_tells_kind_labels_licence_and_source(capsys, data_dir):
     (line,) = [line for line in lines if " snarks " in line]
     told = ("bbh", "50 / 75 / 53", "(A) to (B)", "MIT", "suzgunmirac/BIG-Bench-Hard@9ee07bd481fe")
     assert all(text in line for text in told)
+    (line,) = [line for line in lines if " rankings " in line]
+    assert all(text in line for text in ("200 / 100 / 250", "(A) to (E)", "MIT", "generated"))
 
 
 def test_data_of_ones_own_is_shown_as_a_run_would_read_it(capsys, tmp_path):
@@ -56,6 +58,13 @@ def test_data_of_ones_own_is_shown_as_a_run_would_read_it(capsys, tmp_path):
     assert main(["show", "csv", *arguments]) == 0
     out = capsys.readouterr().out
     assert all(text in out for text in ("20 / 10 / 10", "Calm, Urgent", "own", "mine.csv"))
+
+
+def test_an_empty_list_of_labels_means_free_text(capsys, tmp_path):
+    path = tmp_path / "sums.jsonl"
+    path.write_text("".join(f'{{"q": "{n} + 1", "a": "{n + 1}"}}\n' for n in range(20)))
+    assert main(["show", "jsonl", f"path={path}", "input=q", "label=a", "labels=[]"]) == 0
+    assert "free (text)" in capsys.readouterr().out
 
 
 def test_another_split_is_shown(capsys, data_dir):

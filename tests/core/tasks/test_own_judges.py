@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
+import numpy as np
 import pytest
 
 from dln_core.config import DataConfig, TaskConfig
@@ -88,6 +91,41 @@ def test_a_judge_that_returns_neither_a_truth_value_nor_a_score_is_told(returned
         task(lambda prediction, target: returned).judge("x", "x")
 
 
+def test_a_judge_that_fails_is_told_with_what_it_failed_on():
+    def fails(prediction: str, target: str) -> bool:
+        return prediction[7] == target
+
+    with pytest.raises(
+        ConfigError, match=r"fails failed on the answer 'x' \(IndexError: .*any text"
+    ):
+        task(fails).judge("x", "x")
+
+
+async def test_a_function_judges_in_a_thread_one_answer_at_a_time():
+    threads, alone = set(), threading.Lock()
+
+    def judge(prediction: str, target: str) -> bool:
+        threads.add(threading.current_thread())
+        if not alone.acquire(blocking=False):
+            raise RuntimeError("called while it runs")
+        try:
+            return prediction == target
+        finally:
+            alone.release()
+
+    judged = task(judge)
+    (example,) = judged.splits.test
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(judged.judged, "x", example)
+    assert (await judged.judged("x", example)).is_right
+    assert threading.main_thread() not in threads
+
+
+def test_a_truth_value_of_numpy_is_one():
+    assert task(lambda prediction, target: np.bool_(True)).judge("x", "x")
+
+
 @pytest.mark.parametrize(("score", "is_right"), [(0.49, False), (0.5, True), (1, True), (0, False)])
 def test_a_score_of_half_or_more_is_right(score, is_right):
     assert task(lambda prediction, target: score).judge("x", "x") is is_right
@@ -130,11 +168,14 @@ def test_macro_f1_of_a_task_without_labels_is_refused():
         ("f1:2", r"task.judge=f1:2 needs a threshold above 0 and up to 1"),
         ("f1:much", r"task.judge=f1:much needs a threshold"),
         ("no_such_module:f", r"no_such_module cannot be imported"),
+        ("broken_judge:f", r"broken_judge cannot be imported \(ZeroDivisionError"),
         ("math:no_such", r"math has no function no_such"),
         ("math:pi", r"math has no function pi"),
     ],
 )
-def test_an_unknown_judge_is_refused(judge, told):
+def test_an_unknown_judge_is_refused(judge, told, tmp_path, monkeypatch):
+    (tmp_path / "broken_judge.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=told):
         task(judge)
 
