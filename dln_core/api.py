@@ -225,7 +225,7 @@ async def _opened(llm: ModelSource, services: Services | None) -> AsyncIterator[
             llm,
             rung="auto",
             limits=services.limits,
-            share=services.share,
+            limiters=services.limiters,
             stores=stores,
             ledgers=[Ledger()],
         ) as connection,

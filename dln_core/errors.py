@@ -25,6 +25,10 @@ class DataError(DLNError, ValueError):
     exit_code = 2
 
 
+class ExportError(DLNError):
+    """An exported network is not the one that was trained, or does not do as well."""
+
+
 class WeightsError(DLNError):
     """Model weights could not be obtained or fail their check."""
 
@@ -57,6 +61,10 @@ class ScoringError(RequestError):
     """The endpoint cannot return the log-probs that were asked for."""
 
 
+class NotStoredError(LLMError):
+    """The stored answers alone were to answer, and this one is not among them."""
+
+
 class TransientError(LLMError):
     """A failure that may pass: connection, timeout, 408, 409, 429, 5xx or a broken body.
 
@@ -74,6 +82,10 @@ class TransientError(LLMError):
 
     def __reduce__(self) -> tuple[type[TransientError], tuple[str, float | None, bool]]:
         return type(self), (str(self), self.retry_after_s, self.is_overload)
+
+
+class BudgetError(DLNError):
+    """A unit of work would use more than its budget leaves for it; it was given up."""
 
 
 class JournalError(DLNError):

@@ -17,6 +17,8 @@ from dln_core.trace import Trace
 from dln_core.types import Example, Role
 from dln_core.voting import Answer
 
+# Of so many items the hidden texts are recorded at each validation.
+NUM_SAMPLES = 3
 # What is left of a forward pass that failed.
 _NOTHING = Trace(texts=(), answer=Answer(""))
 
@@ -53,7 +55,11 @@ class Prediction:
             **self.verdict.to_dict(),
         }
         # Only where there is one: most items have none.
-        return values if self.failure is None else values | {"failure": reason(self.failure)}
+        if self.example.source:
+            values["group"] = self.example.source
+        if self.failure is not None:
+            values["failure"] = reason(self.failure)
+        return values
 
 
 async def evaluate(
@@ -106,6 +112,12 @@ async def collected(
         else outcome
         for example, outcome in zip(examples, outcomes, strict=True)
     ]
+
+
+def samples(predictions: Sequence[Prediction]) -> tuple[dict[str, Any], ...]:
+    """What a network with hidden layers wrote on the first items, for the record."""
+    shown = predictions[:NUM_SAMPLES]
+    return tuple(prediction.to_dict() for prediction in shown if prediction.trace.hidden)
 
 
 def accuracy(predictions: Sequence[Prediction]) -> float:

@@ -6,7 +6,9 @@ for the mean score ``score``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,9 @@ from dln_core.stats import (
     Statistic,
     bootstrap_interval,
     mcnemar_exact,
+    paired_bootstrap,
     paired_permutation,
+    sign_flip_exact,
     wilson_interval,
 )
 from dln_core.vi.weights import Array
@@ -71,6 +75,80 @@ def p_value(metric: str, before: Sequence[Item], after: Sequence[Item]) -> float
     return paired_permutation(features[0], features[1], _STATISTICS[metric], _rng())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How much better the one answers the same items than the other.
+
+    Attributes:
+        value: Difference of the metric.
+        low: Lower end of its 95 % interval, by paired bootstrap over clusters.
+        high: Its upper end.
+        p_value: Two-sided; of accuracy exact, else by swaps of clusters.
+        num_clusters: Groups of items that share nothing with each other.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    num_clusters: int
+
+
+def difference(
+    metric: str,
+    before: Sequence[Sequence[Item]],
+    after: Sequence[Sequence[Item]],
+    clusters: Sequence[str],
+) -> Difference:
+    """Compare two methods on the same items, each with one or several seeds.
+
+    An item counts with the mean over its seeds, and swaps and resamples move whole clusters: the
+    answers of all seeds to all items of one source.  With one seed each and a source for each
+    item, the test is McNemar's.
+
+    Args:
+        metric: ``accuracy``, ``macro_f1`` or ``mean_score``.
+        before: Of the one, for each seed the items in one order.
+        after: Of the other, in the same order.
+        clusters: The source of each item; at least two distinct ones.
+
+    Raises:
+        ValueError: If the two do not cover the same number of items, or all share one source.
+    """
+    classes = _classes([item for run in (*before, *after) for item in run])
+    means = [
+        np.mean([_features(metric, run, classes) for run in runs], axis=0)
+        for runs in (before, after)
+    ]
+    statistic = _STATISTICS[metric]
+    low, high = paired_bootstrap(means[0], means[1], statistic, _rng(), clusters)
+    if metric == "accuracy":
+        p = sign_flip_exact(_gains(before, after, clusters))
+    else:
+        p = paired_permutation(means[0], means[1], statistic, _rng(), clusters)
+    ends = [float(statistic(mean.mean(axis=0, keepdims=True))[0]) for mean in means]
+    return Difference(
+        value=ends[1] - ends[0],
+        low=low,
+        high=high,
+        p_value=p,
+        num_clusters=len(set(clusters)),
+    )
+
+
+def _gains(
+    before: Sequence[Sequence[Item]], after: Sequence[Sequence[Item]], clusters: Sequence[str]
+) -> list[int]:
+    """How many more right answers the second has in each cluster, in units that are whole."""
+    unit = math.lcm(len(before), len(after))
+    gains = dict.fromkeys(clusters, 0)
+    for runs, sign in ((before, -1), (after, 1)):
+        for run in runs:
+            for cluster, item in zip(clusters, run, strict=True):
+                gains[cluster] += sign * _is_right(item) * (unit // len(runs))
+    return list(gains.values())
+
+
 def _is_right(item: Item) -> bool:
     return bool(item["correct"])
 
@@ -83,10 +161,13 @@ def _classes(items: Sequence[Item]) -> list[str]:
 
 
 def _features(metric: str, items: Sequence[Item], classes: Sequence[str]) -> Array:
-    """What a statistic needs of each item: its score, or whether it has, wants and gives a class.
+    """What a statistic needs of each item.
 
-    The latter is n x 3C: both, wanted, given.
+    Whether it is right; its score; or whether it has, wants and gives a class, which is n x 3C:
+    both, wanted, given.
     """
+    if metric == "accuracy":
+        return np.array([[_is_right(item)] for item in items], dtype=float)
     if metric == "mean_score":
         return np.array([[item["score"]] for item in items], dtype=float)
     names = np.array(classes)
@@ -95,7 +176,7 @@ def _features(metric: str, items: Sequence[Item], classes: Sequence[str]) -> Arr
     return np.hstack([wanted & given, wanted, given]).astype(float)
 
 
-def _mean_score(means: Array) -> Array:
+def _mean(means: Array) -> Array:
     return means[:, 0]
 
 
@@ -108,7 +189,11 @@ def _macro_f1(means: Array) -> Array:
     return np.asarray(f1.sum(axis=1) / occurs.sum(axis=1))
 
 
-_STATISTICS: dict[str, Statistic] = {"macro_f1": _macro_f1, "mean_score": _mean_score}
+_STATISTICS: dict[str, Statistic] = {
+    "accuracy": _mean,
+    "macro_f1": _macro_f1,
+    "mean_score": _mean,
+}
 
 
 def _rng() -> np.random.Generator:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dln_core.errors import ConfigError
-from dln_core.export import network_document
+from dln_core.errors import ConfigError, ExportError
+from dln_core.export.document import (
+    document_text,
+    network_document,
+    network_from,
+    read_document,
+)
 from dln_core.network import Network
 
 
@@ -84,13 +88,18 @@ class Trained:
 
         Raises:
             ConfigError: If the file cannot be written.
+            ExportError: If what was written is read back as another network.
         """
-        document = network_document(self.network, self.model)
-        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
         try:
-            Path(path).write_text(text, encoding="utf-8")
+            text = document_text(network_document(self.network, self.model))
+            Path(path).write_text(text, encoding="utf-8", errors="replace")
         except OSError as error:
             raise ConfigError(
                 f"the network cannot be written to {path} ({error.strerror}); give the path of a "
                 "file in a folder that exists"
             ) from error
+        if network_from(read_document(path), path) != self.network:
+            raise ExportError(
+                f"{path} holds another network than was to be written: a prompt has characters "
+                "that no file can hold, or the file was changed meanwhile"
+            )

@@ -15,6 +15,7 @@ class Choice(IntEnum):
     proposal = 3
     shots = 4
     rollout = 5
+    pretest = 6
 
 
 def generator(seed: int, step: int, choice: Choice, index: int = 0) -> np.random.Generator:

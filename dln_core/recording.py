@@ -37,12 +37,14 @@ class Update:
 class StepInfo:
     """Metrics by name, every candidate with what it was worth, and why something was lost.
 
-    ``failures`` holds the first reason under the name of the metric that counts what was lost.
+    ``failures`` holds the first reason under the name of the metric that counts what was lost,
+    ``samples`` what the network wrote on a few dev items if it was validated.
     """
 
     metrics: dict[str, float]
     candidates: list[dict[str, Any]]
     failures: dict[str, str] = field(default_factory=dict)
+    samples: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, failures: Failures) -> None:
         """Count what was lost, and keep the first reason under each name."""

@@ -17,11 +17,13 @@ class Remembered:
         network: The network.
         dev_accuracy: Value of the task's metric on the dev split.
         failures: What was lost while it was validated; it is recorded at once and not kept.
+        samples: What it wrote on the first dev items; recorded at once and not kept either.
     """
 
     network: Network
     dev_accuracy: float
     failures: Failures = field(default_factory=dict, compare=False)
+    samples: tuple[dict[str, Any], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

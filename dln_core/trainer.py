@@ -7,14 +7,15 @@ has one.  Source: Sordani et al. 2023, Algorithms 1 and 2, and appendix E for mo
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from dln_core.batches import Batch, draw_batch
 from dln_core.calibration import calibrated
-from dln_core.concurrency import Shared, run_all
+from dln_core.concurrency import Shared, map_bounded, run_all
 from dln_core.config import ScoringConfig, TrainerConfig
-from dln_core.evaluation import evaluate, failed, on_metric
+from dln_core.evaluation import evaluate, failed, on_metric, samples
 from dln_core.failures import Failures, merged
 from dln_core.graph import Slot
 from dln_core.guide import Guide
@@ -23,7 +24,7 @@ from dln_core.llm.base import LanguageModel
 from dln_core.measuring import LogprobMeasure, Measure
 from dln_core.montecarlo import MonteCarloMeasure, MonteCarloWeigher, Rollouts
 from dln_core.network import Network
-from dln_core.proposals.evidence import Candidate, Proposed
+from dln_core.proposals.evidence import Candidate, Evidence, Proposed
 from dln_core.proposals.guard import Guard
 from dln_core.proposals.proposal import Proposal
 from dln_core.randomness import Choice, generator
@@ -32,7 +33,7 @@ from dln_core.recording import StepInfo, Update, record
 from dln_core.scoring import Scorer
 from dln_core.state import Remembered, TrainerState
 from dln_core.tasks.task import Task
-from dln_core.types import Role
+from dln_core.types import Prompt, Role
 from dln_core.vi.selection import Penalties, decayed
 from dln_core.weighing import LogprobWeigher
 
@@ -81,13 +82,23 @@ class Trainer:
         dev = self.task.splits.dev
         predictions = await evaluate(network, self.forward_model, self.task, dev, role=Role.dev)
         failures = merged(failures, {"dev/failed": failed(predictions)})
-        return Remembered(network, on_metric(predictions, self.task.metric), failures)
+        dev_accuracy = on_metric(predictions, self.task.metric)
+        return Remembered(network, dev_accuracy, failures, samples(predictions))
 
     def is_trained_out(self, state: TrainerState) -> bool:
         """Whether there is no step left, or dev accuracy has not improved for too long."""
         patience = self.config.patience
         has_stalled = patience is not None and state.num_stale >= patience
         return state.step >= self.config.num_iterations or has_stalled
+
+    async def conclude(self, state: TrainerState) -> tuple[TrainerState, Failures]:
+        """Validate the last network of a training that stops early, unless it is validated."""
+        if state.step == 0 or self._is_validated(state.step):
+            return state, {}
+        validated = await self.validate(state.network)
+        return self._remember(replace(state, network=validated.network), validated), (
+            validated.failures
+        )
 
     def draw_batch(self, state: TrainerState) -> Batch:
         """Draw the examples of the next step, without replacement."""
@@ -118,6 +129,7 @@ class Trainer:
             validated = await self.validate(network)
             info.metrics["dev/accuracy"] = validated.dev_accuracy
             info.add(validated.failures)
+            info.samples.extend(validated.samples)
             after = self._remember(replace(after, network=validated.network), validated)
         return after, info
 
@@ -127,6 +139,40 @@ class Trainer:
         train = self.task.splits.train
         network, refusals = await calibrated(network, self.forward_model, train, Role.dev)
         return network, {"train/failed_calibration": refusals}
+
+    async def propose(self, network: Network) -> dict[Slot, Proposed]:
+        """Propose prompts for each trained slot of a network as a first step would; rank none."""
+        batch = self.draw_batch(
+            TrainerState(step=0, network=network, best=Remembered(network, 0.0), best_step=0)
+        )
+        # One example has to be ranked; the others would be run for nothing here.
+        seen = replace(batch, ranked=batch.ranked[:1])
+        known = await self._forward(network, seen, 1)
+        if network.graph.hidden:
+            known = await infer(self._guide, known, (self.seed, 1))
+        slots = [slot for slot in network.slots if network.writer_layer(slot.layer).trained]
+
+        def propose(slot: Slot) -> Awaitable[Proposed]:
+            evidence = known.evidence(slot, batch.rest)
+            return self._proposed(network, slot, [network.prompt(slot)], evidence, 1)
+
+        return dict(zip(slots, await map_bounded(propose, slots), strict=True))
+
+    async def _proposed(
+        self,
+        network: Network,
+        slot: Slot,
+        parents: Sequence[Prompt],
+        evidence: Evidence,
+        step: int,
+    ) -> Proposed:
+        return await self._proposal.propose(
+            network.writer_layer(slot.layer).output_name,
+            parents,
+            evidence,
+            self.config.num_prompts,
+            generator(self.seed, step, Choice.proposal, network.slots.index(slot)),
+        )
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -220,13 +266,9 @@ class Trainer:
             candidates += [Candidate(prompt, "memory") for prompt in distinct]
             answers = network.nodes_of(slot)[0] in network.graph.answers
             known = forward if answers else await guided.get()
-            proposed = await self._proposal.propose(
-                layer.output_name,
-                [candidate.prompt for candidate in candidates],
-                known.evidence(slot, batch.rest),
-                self.config.num_prompts,
-                generator(self.seed, step, Choice.proposal, network.slots.index(slot)),
-            )
+            parents = [candidate.prompt for candidate in candidates]
+            evidence = known.evidence(slot, batch.rest)
+            proposed = await self._proposed(network, slot, parents, evidence, step)
             candidates += proposed.candidates
         inference = await guided.get()
         ranking = await self._ranker(step, slot, inference).rank(

@@ -15,6 +15,7 @@ from dln_core.config.endpoint import (
     ScoringConfig,
 )
 from dln_core.config.network import INPUT, LayerConfig, NetworkConfig
+from dln_core.config.pretest import PretestConfig
 from dln_core.config.trainer import (
     GuideConfig,
     PhaseConfig,
@@ -39,6 +40,7 @@ __all__ = [
     "NetworkConfig",
     "PhaseConfig",
     "PosteriorConfig",
+    "PretestConfig",
     "PriceConfig",
     "ProposalConfig",
     "ProposalMix",

@@ -27,6 +27,15 @@ class PriceConfig:
             value = getattr(self, name)
             require(value is None or value >= 0, f"llm.price.{name}={value} must not be negative")
 
+    def cost_usd(self, prompt_tokens: float, completion_tokens: float) -> float | None:
+        """Return what tokens cost in US dollars; None where the price is not known."""
+        if self.prompt_usd_per_million is None or self.completion_usd_per_million is None:
+            return None
+        return (
+            prompt_tokens * self.prompt_usd_per_million
+            + completion_tokens * self.completion_usd_per_million
+        ) / 1e6
+
 
 @dataclass(slots=True, kw_only=True)
 class LLMConfig:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from dln_core.errors import ConfigError
 
@@ -21,7 +22,7 @@ def config_from(kind: type[Config], values: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: If a key is unknown or a value is refused.
     """
-    hints = get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     for name in values:
         if name not in names:
@@ -36,9 +37,20 @@ def config_from(kind: type[Config], values: Mapping[str, Any]) -> Config:
         ) from error
 
 
+# It takes longer than all else, and the same few classes are read a thousand times.
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
 def _read(hint: Any, value: Any) -> Any:
-    if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
-        return config_from(hint, value)
-    if isinstance(value, list) and (inner := get_args(hint)):
+    inner = get_args(hint)
+    if isinstance(value, list) and inner:
         return [_read(inner[0], item) for item in value]
-    return value
+    if not isinstance(value, Mapping):
+        return value
+    if get_origin(hint) is dict:
+        return {name: _read(inner[1], item) for name, item in value.items()}
+    # Of ``X | None``, X; of a class itself, that.
+    kinds = [kind for kind in (*inner, hint) if isinstance(kind, type) and is_dataclass(kind)]
+    return config_from(kinds[0], value) if kinds else value

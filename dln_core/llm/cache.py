@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from dln_core.llm.base import LanguageModel, Request, Response, ScoreRequest
-from dln_core.llm.store import AnswerStore
+from dln_core.llm.store import Store
 from dln_core.llm.units import (
     Keys,
     decode_pairs,
@@ -44,8 +44,8 @@ class Cache:
         identity: Mapping[str, Any],
         *,
         rung: str | None,
-        read: Sequence[AnswerStore],
-        write: Sequence[AnswerStore],
+        read: Sequence[Store],
+        write: Sequence[Store],
     ) -> None:
         self._inner = inner
         self._keys = Keys(identity)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import platformdirs
 
 from dln_core.config import CacheConfig, LimitsConfig, LLMConfig
@@ -24,11 +25,13 @@ from dln_core.llm.capabilities import Route, probe, unscored_route
 from dln_core.llm.dedupe import Dedupe
 from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.ledger import Ledger, Metered
-from dln_core.llm.limits import Limits, LocalLimiter
+from dln_core.llm.limits import Limiter, LimiterSource, Limits
 from dln_core.llm.lists import MAX_SEQUENCES, Lists
+from dln_core.llm.remote_store import AnswerSource, BackedStore, backed_by
 from dln_core.llm.retry import Retry
 from dln_core.llm.simulated import InContextReader, SimulatedModel, WithoutScores
-from dln_core.llm.store import AnswerStore
+from dln_core.llm.store import AnswerStore, Store
+from dln_core.llm.stored import Nobody
 
 PROBE_ATTEMPTS = 3
 # Files of another format lie beside it, untouched.
@@ -49,12 +52,12 @@ class Stores:
     """Where answers are looked for and kept.
 
     Attributes:
-        own: The sweep's own store, always on.
+        own: The sweep's own store, always on; on a node of a cluster backed by the driver's.
         shared: The store that all sweeps share; None if the cache is off.
         mode: The setting ``cache.mode``.
     """
 
-    own: AnswerStore
+    own: AnswerStore | BackedStore
     shared: AnswerStore | None
     mode: str
 
@@ -62,29 +65,55 @@ class Stores:
         self, inner: LanguageModel, identity: dict[str, Any], rung: str | None = None
     ) -> Cache:
         """Put the stores around a model that scores by a rung."""
-        read, write = [self.own], [self.own]
+        read: list[Store] = [self.own]
+        write: list[Store] = [self.own]
         if self.shared is not None:
             read += [self.shared] if self.mode in ("on", "read_only") else []
             write += [self.shared] if self.mode in ("on", "refresh") else []
         return Cache(inner, identity, rung=rung, read=read, write=write)
 
+    async def flush(self) -> None:
+        """Return once the driver's store has all that the sweep was answered here.
+
+        Raises:
+            JournalError: If it cannot be written.
+        """
+        if isinstance(self.own, BackedStore):
+            await self.own.flush()
+
 
 @asynccontextmanager
-async def open_stores(config: CacheConfig, name: str) -> AsyncIterator[Stores]:
+async def open_stores(
+    config: CacheConfig, name: str, source: AnswerSource | None = None
+) -> AsyncIterator[Stores]:
     """Open a sweep's own store of answers, and the shared one unless the cache is off.
 
     Only the shared one is bounded in size: a sweep goes on from its own.
+
+    Args:
+        config: Where they are, and whether answers are shared.
+        name: Name of the sweep's own store.
+        source: The sweep's own store on the driver's machine; None if that is this one.
     """
-    folder = cache_folder(config) / STORE_FORMAT
-    own = AnswerStore(folder / "sweeps" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.db")
-    is_off = config.mode == "off"
-    shared = None if is_off else AnswerStore(folder / "answers.db", config.max_gb)
-    try:
-        yield Stores(own=own, shared=shared, mode=config.mode)
-    finally:
-        own.close()
-        if shared is not None:
-            shared.close()
+    path = cache_folder(config) / STORE_FORMAT / "answers.db"
+    with ExitStack() as stack:
+        own = stack.enter_context(closing(own_store(config, name)))
+        shared = None
+        if config.mode != "off":
+            shared = stack.enter_context(closing(AnswerStore(path, config.max_gb)))
+        stores = Stores(own=backed_by(source, own), shared=shared, mode=config.mode)
+        try:
+            yield stores
+        finally:
+            # Not even what failed or was cancelled may lose what was paid.
+            with anyio.CancelScope(shield=True):
+                await stores.flush()
+
+
+def own_store(config: CacheConfig, name: str) -> AnswerStore:
+    """Open a sweep's own store of answers on this machine."""
+    folder = cache_folder(config) / STORE_FORMAT / "sweeps"
+    return AnswerStore(folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.db")
 
 
 def cache_folder(config: CacheConfig) -> Path:
@@ -98,7 +127,7 @@ async def connect(
     *,
     rung: str | None,
     limits: LimitsConfig,
-    share: int,
+    limiters: LimiterSource,
     stores: Stores,
     ledgers: Sequence[Ledger],
     call_log: CallLog | None = None,
@@ -109,8 +138,7 @@ async def connect(
         config: Which model, and where.
         rung: The setting ``scoring.rung``; None for a model that only writes texts.
         limits: What the endpoint allows.
-        share: Number of processes among which the limits are divided; each has at least one text
-            in flight.
+        limiters: Where the endpoint's limiter comes from.
         stores: Stored answers.
         ledgers: Every answer is entered into each of them; the list may change meanwhile.
         call_log: Every attempt at a request is entered into it.
@@ -124,16 +152,27 @@ async def connect(
             engine = logged(simulated, call_log, config.model)
         else:
             endpoint, route = await _open_endpoint(config, rung, stack, call_log)
-            engine = around_endpoint(endpoint, route, limits, share)
+            limiter = await stack.enter_async_context(limiters.open(config, limits))
+            engine = around_endpoint(endpoint, route, limits, limiter)
         cached = stores.around(engine, _identity(config, route), route.rung)
         yield Connection(Metered(cached, ledgers, config.known_price), route)
 
 
+def stored_answers(config: LLMConfig, route: Route, stores: Stores) -> LanguageModel:
+    """Make a model that gives stored answers alone; it needs no endpoint.
+
+    Args:
+        config: Whose answers.
+        route: How they were asked for.
+        stores: Where they are.
+    """
+    return stores.around(Nobody(), _identity(config, route), route.rung)
+
+
 def around_endpoint(
-    endpoint: Sender[Sendable], route: Route, limits: LimitsConfig, share: int
+    endpoint: Sender[Sendable], route: Route, limits: LimitsConfig, limiter: Limiter
 ) -> LanguageModel:
     """Put the transports around an endpoint that share, try again and hold back its calls."""
-    limiter = LocalLimiter(limits, share)
 
     def num_calls(request: Sendable) -> int:
         if isinstance(request, ScoreRequest) and route.rung == "prompt_logprobs":
@@ -143,7 +182,7 @@ def around_endpoint(
     tried = Retry(Limits(endpoint, limiter, num_calls), limits.max_attempts)
     if route.rung != "echo":
         return Dedupe(tried)
-    return Dedupe(Lists(tried, min(MAX_SEQUENCES, limiter.cap or MAX_SEQUENCES)))
+    return Dedupe(Lists(tried, min(MAX_SEQUENCES, limits.max_concurrency or MAX_SEQUENCES)))
 
 
 def _open_simulated(rung: str | None) -> tuple[LanguageModel, Route]:

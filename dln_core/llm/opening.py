@@ -12,7 +12,8 @@ from dln_core.llm.call_log import CallLog, logged
 from dln_core.llm.capabilities import Route, probe
 from dln_core.llm.connect import Connection, Stores, connect
 from dln_core.llm.ledger import Ledger, Metered
-from dln_core.llm.limits import Limits, LocalLimiter
+from dln_core.llm.limits import LimiterSource, Limits
+from dln_core.llm.local_limiter import LocalLimiter
 from dln_core.llm.retry import Retry
 
 ModelSource = LLMConfig | LanguageModel
@@ -29,7 +30,7 @@ async def open_model(
     *,
     rung: str | None,
     limits: LimitsConfig,
-    share: int,
+    limiters: LimiterSource,
     stores: Stores,
     ledgers: Sequence[Ledger],
     call_log: CallLog | None = None,
@@ -48,7 +49,7 @@ async def open_model(
             llm,
             rung=rung,
             limits=limits,
-            share=share,
+            limiters=limiters,
             stores=stores,
             ledgers=ledgers,
             call_log=call_log,
@@ -61,7 +62,7 @@ async def open_model(
             "LLMConfig(provider='simulated'), or an object with the method send"
         )
     engine = logged(llm, call_log, model_name(llm))
-    model = Retry(Limits(engine, LocalLimiter(limits, share)), limits.max_attempts)
+    model = Retry(Limits(engine, LocalLimiter(limits)), limits.max_attempts)
     yield Connection(Metered(model, ledgers, PriceConfig()), await _route(model, llm, rung))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -38,6 +38,51 @@ class _Batch(Generic[Result]):
     flight: Flight[Result] = field(default_factory=Flight)
 
 
+class Store(Protocol):
+    """Answers by their keys."""
+
+    async def get(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """Return the answers that are stored, by their keys."""
+        ...
+
+    async def put(self, answers: Mapping[bytes, bytes]) -> None:
+        """Store answers."""
+        ...
+
+
+class Lookups:
+    """Lookups that arrive together share one visit to where the answers are.
+
+    Args:
+        visit: Returns what is stored under some keys.
+        turn: Held during a visit; what arrives while it is waited for comes along.
+    """
+
+    def __init__(
+        self, visit: Callable[[list[bytes]], Awaitable[dict[bytes, bytes]]], turn: anyio.Lock
+    ) -> None:
+        self._visit = visit
+        self._turn = turn
+        self._asked: _Batch[dict[bytes, bytes]] = _Batch()
+
+    async def get(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """Return the answers that are stored, by their keys.
+
+        Raises:
+            Exception: What the visit raised, for all who shared it.
+        """
+        batch = self._asked
+        batch.items.update(dict.fromkeys(keys, b""))
+        found = await batch.flight.join(partial(self._look_up, batch))
+        return {key: found[key] for key in keys if key in found}
+
+    async def _look_up(self, batch: _Batch[dict[bytes, bytes]]) -> dict[bytes, bytes]:
+        async with self._turn:
+            if self._asked is batch:
+                self._asked = _Batch()
+            return await self._visit(list(batch.items))
+
+
 class AnswerStore:
     """Answers by their keys, in a SQLite file.
 
@@ -48,6 +93,9 @@ class AnswerStore:
         path: The file; it and its folder are made where they are missing.
         max_gb: Size above which the oldest answers are dropped; None means no bound.  Space that
             becomes free is used for new answers; the file itself does not shrink.
+
+    Attributes:
+        id: Names the file, wherever it is opened from.
     """
 
     def __init__(self, path: Path, max_gb: float | None = None) -> None:
@@ -56,10 +104,11 @@ class AnswerStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = _open(path)
+            self.id: bytes = self._database.execute("SELECT id FROM identity").fetchone()[0]
         except (OSError, sqlite3.Error) as error:
             raise self._failure("opened", error) from error
         self._turn = anyio.Lock()
-        self._asked: _Batch[dict[bytes, bytes]] = _Batch()
+        self._lookups = Lookups(self._visit, self._turn)
         self._given: _Batch[bool] = _Batch()
         self._num_commits = 0
 
@@ -69,10 +118,7 @@ class AnswerStore:
         Raises:
             JournalError: If the database cannot be read.
         """
-        batch = self._asked
-        batch.items.update(dict.fromkeys(keys, b""))
-        found = await batch.flight.join(partial(self._look_up, batch))
-        return {key: found[key] for key in keys if key in found}
+        return await self._lookups.get(keys)
 
     async def put(self, answers: Mapping[bytes, bytes]) -> None:
         """Store answers; they outlive a kill of the process once this has returned.
@@ -88,11 +134,8 @@ class AnswerStore:
         """Close the database."""
         self._database.close()
 
-    async def _look_up(self, batch: _Batch[dict[bytes, bytes]]) -> dict[bytes, bytes]:
-        async with self._turn:
-            if self._asked is batch:
-                self._asked = _Batch()
-            return await anyio.to_thread.run_sync(self._read, list(batch.items))
+    async def _visit(self, keys: list[bytes]) -> dict[bytes, bytes]:
+        return await anyio.to_thread.run_sync(self._read, keys)
 
     async def _commit(self, batch: _Batch[bool]) -> bool:
         async with self._turn:
@@ -181,3 +224,6 @@ def _prepare(database: sqlite3.Connection) -> None:
         "CREATE TABLE IF NOT EXISTS answers"
         " (age INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, answer BLOB NOT NULL)"
     )
+    database.execute("CREATE TABLE IF NOT EXISTS identity (row INTEGER PRIMARY KEY, id BLOB)")
+    if database.execute("SELECT id FROM identity").fetchone() is None:
+        database.execute("INSERT OR IGNORE INTO identity VALUES (1, randomblob(16))")

@@ -15,7 +15,7 @@ from dln_core.config import (
     TrialSettings,
 )
 from dln_core.identity import baseline_id, trial_id
-from dln_core.metrics import interval, measured, p_value
+from dln_core.metrics import difference, interval, measured, p_value
 from dln_core.stats import mcnemar_exact, wilson_interval
 from dln_core.tasks.own import make_task
 from dln_core.trial import Services, Trial
@@ -159,3 +159,31 @@ async def test_training_goes_by_scores_where_these_are_what_counts(tmp_path):
     scores = [item["score"] for item in event["predictions"]]
     assert event["test"]["accuracy"] == sum(scores) / len(scores)
     assert any(0.0 < score < 1.0 for score in scores)
+
+
+def test_two_seeds_of_an_item_are_one_unit_and_so_are_items_of_one_source():
+    def run(*right):
+        return [{"id": str(i), "correct": one} for i, one in enumerate(right)]
+
+    before, after = [run(False, False, False)], [run(True, True, False), run(True, False, False)]
+    each = difference("accuracy", before, after, ["a", "b", "c"])
+    assert each.value == pytest.approx(1 / 2)
+    # Gains of 2 and 1 halves of an answer: two of four patterns of signs reach their sum.
+    assert (each.p_value, each.num_clusters) == (pytest.approx(2 / 4), 3)
+    assert difference("accuracy", before, after, ["a", "a", "c"]).p_value == 1.0
+
+
+def test_a_difference_of_one_seed_each_is_judged_like_the_p_value():
+    scores = [[0.1, 0.9, 0.4, 0.6], [0.5, 0.8, 0.9, 0.7]]
+    runs = [[{"correct": False, "score": score} for score in values] for values in scores]
+    names = ["a", "b", "c", "d"]
+    found = difference("mean_score", runs[:1], runs[1:], names)
+    assert found.value == pytest.approx(0.225)
+    assert found.low < found.value < found.high
+    assert found.p_value == pytest.approx(p_value("mean_score", *runs))
+    labels = [[{"correct": x == y, "target": x, "label": y} for x, y in pairs]
+              for pairs in (("ab", "aa", "bb", "ba"), ("aa", "aa", "bb", "ba"))]  # fmt: skip
+    found = difference("macro_f1", labels[:1], labels[1:], names)
+    before, after = (measured("macro_f1", run) for run in labels)
+    assert found.value == pytest.approx(after - before)
+    assert found.p_value == pytest.approx(p_value("macro_f1", *labels))

@@ -25,7 +25,7 @@ from dln_core.types import Role
 from orchestrator.comparison import Comparison, SweepResults
 from orchestrator.plan import PlannedTrial
 from orchestrator.summary import TrialSummary
-from orchestrator.table import HEADINGS, result_cells
+from orchestrator.table import headings, result_cells
 from tests.trainers import trainer_of
 from tests.worlds import (
     HIDDEN_STEP,
@@ -123,7 +123,7 @@ def table_row(before, after):
     comparison = Comparison(before=rows[0], p_value=mcnemar_exact(before, after), references={})
     summary = TrialSummary(status="finished", test=rows[1])
     results = SweepResults((trial,), {"0": summary}, {"0": comparison}, ())
-    return dict(zip(HEADINGS, result_cells(results)[0], strict=True))
+    return dict(zip(headings(results), result_cells(results)[0], strict=True))
 
 
 @pytest.mark.parametrize(

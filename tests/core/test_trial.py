@@ -117,7 +117,7 @@ async def test_nothing_is_paid_for_twice(services):
 
 
 async def test_a_budget_ends_training_with_a_test_of_the_best_so_far(services):
-    done, _ = await advances(settings(), services, finish=True)
+    done, _ = await advances(settings(), services, stop="budget")
     assert [a.event["kind"] for a in done] == ["start", "finish"]
     assert done[-1].event["stopped"] == "budget"
 

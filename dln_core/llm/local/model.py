@@ -107,7 +107,8 @@ class CompiledModel:
                 "INFERENCE_NUM_THREADS": num_threads,
                 # Pinned, the threads of two processes land on one core.
                 "ENABLE_CPU_PINNING": False,
-                "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0 if exact else 32,
+                # Groups of 32, the usual size, are a third faster but off by up to 0.2 nats.
+                "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0 if exact else 16,
             },
         )
         self._request: Any = compiled.create_infer_request()

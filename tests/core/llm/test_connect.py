@@ -15,6 +15,7 @@ from dln_core.errors import ConfigError, ScoringError
 from dln_core.llm.capabilities import Route
 from dln_core.llm.connect import Connection, connect, open_stores
 from dln_core.llm.ledger import Ledger
+from dln_core.llm.local_limiter import LocalLimiters
 from dln_core.types import Role
 from tests.core.llm.toys import CITIES, GENERATE, QUESTION, SCORE, FixedWorld, endpoint_config
 from tests.servers import ALL_ROUTES, serve
@@ -34,7 +35,7 @@ async def connected(
             config,
             rung=rung,
             limits=LimitsConfig(),
-            share=1,
+            limiters=LocalLimiters(),
             stores=stores,
             ledgers=[ledger] if ledger else [],
         ) as connection,

@@ -20,7 +20,8 @@ from dln_core.llm.connect import around_endpoint
 from dln_core.llm.dedupe import Dedupe
 from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.ledger import Ledger, Metered
-from dln_core.llm.limits import Limits, LocalLimiter
+from dln_core.llm.limits import Limits
+from dln_core.llm.local_limiter import LocalLimiter
 from dln_core.llm.retry import Retry
 from dln_core.llm.simulated import SimulatedModel
 from dln_core.llm.store import AnswerStore
@@ -73,7 +74,9 @@ async def all_together(stack: AsyncExitStack, folder: Path) -> LanguageModel:
     engine = await endpoint("completions", "echo")(stack, folder)
     store = AnswerStore(folder / "answers.db")
     stack.callback(store.close)
-    shared = around_endpoint(engine, Route("completions", "echo", True), LIMITS, 1)
+    shared = around_endpoint(
+        engine, Route("completions", "echo", True), LIMITS, LocalLimiter(LIMITS)
+    )
     stored = Cache(shared, {}, rung="echo", read=[store], write=[store])
     return Metered(stored, [Ledger()], PriceConfig())
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dln_core.concurrency import map_bounded
 from dln_core.config import LimitsConfig
 from dln_core.errors import LLMError, RequestError, TransientError
-from dln_core.llm import buckets, limits
+from dln_core.llm import buckets, local_limiter
 from dln_core.llm.adaptive import START
 from dln_core.llm.base import (
     GenerateRequest,
@@ -30,7 +30,8 @@ from dln_core.llm.buckets import Bucket
 from dln_core.llm.capabilities import Route
 from dln_core.llm.connect import around_endpoint
 from dln_core.llm.http import Endpoint, open_session
-from dln_core.llm.limits import Limits, LocalLimiter, estimate_tokens
+from dln_core.llm.limits import Limits, estimate_tokens
+from dln_core.llm.local_limiter import LocalLimiter
 from dln_core.llm.retry import Retry
 from dln_core.types import Message, Role, Usage
 from tests.core.llm.toys import GENERATE, QUESTION, SCORE, FixedWorld, Recorder, endpoint_config
@@ -57,10 +58,10 @@ class Clock:
 def own_time() -> Iterator[Clock]:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (buckets, limits):
+        for module in (buckets, local_limiter):
             patch.setattr(module, "time", clock)
         waiting = {"Lock": anyio.Lock, "Event": anyio.Event, "sleep": clock.sleep}
-        patch.setattr(limits, "anyio", SimpleNamespace(**waiting))
+        patch.setattr(local_limiter, "anyio", SimpleNamespace(**waiting))
         yield clock
 
 
@@ -81,18 +82,16 @@ async def endpoint(stack: AsyncExitStack, server: OpenAIServer) -> Endpoint:
     return Endpoint(config, session, Route("chat", "score"))
 
 
-def limited(inner: Sender[Sendable], config: LimitsConfig, share: int = 1) -> Limits[Sendable]:
-    return Limits(inner, LocalLimiter(config, share))
+def limited(inner: Sender[Sendable], config: LimitsConfig) -> Limits[Sendable]:
+    return Limits(inner, LocalLimiter(config))
 
 
-@pytest.mark.parametrize(("cap", "share", "expected"), [(3, 1, 3), (6, 2, 3), (7, 2, 3), (2, 5, 1)])
-async def test_the_server_never_sees_more_than_its_share_of_the_cap(cap, share, expected):
-    async with serve(FixedWorld(), hold_until=expected) as server, AsyncExitStack() as stack:
-        config = LimitsConfig(max_concurrency=cap)
-        model = limited(await endpoint(stack, server), config, share)
+async def test_the_server_never_sees_more_than_the_cap():
+    async with serve(FixedWorld(), hold_until=3) as server, AsyncExitStack() as stack:
+        model = limited(await endpoint(stack, server), LimitsConfig(max_concurrency=3))
         with anyio.fail_after(60):
             await send_many(model, 12)
-    assert server.max_in_flight == expected
+    assert server.max_in_flight == 3
     assert server.num_requests == 12
 
 
@@ -193,11 +192,10 @@ async def test_the_allowance_is_used_but_for_one_second_a_minute(clock):
     assert clock.now == pytest.approx(6000 / 600 * 61, abs=0.1)
 
 
-@pytest.mark.parametrize(("share", "seconds"), [(1, 20 * 61 / 60), (4, 80 * 61 / 60)])
-async def test_requests_per_minute_are_divided_by_the_share(clock, share, seconds):
-    model = limited(Recorder(), LimitsConfig(requests_per_minute=60), share)
+async def test_requests_per_minute_are_kept(clock):
+    model = limited(Recorder(), LimitsConfig(requests_per_minute=60))
     await send_many(model, 20)
-    assert clock.now == pytest.approx(seconds, abs=0.01)
+    assert clock.now == pytest.approx(20 * 61 / 60, abs=0.01)
 
 
 async def test_requests_come_through_in_order_of_arrival(clock):
@@ -284,7 +282,7 @@ async def test_a_list_of_requests_is_one_request_and_many_texts(clock):
 
 async def test_a_scoring_of_several_calls_takes_as_many_of_the_requests_a_minute(clock):
     inner, limits_ = Recorder(), LimitsConfig(requests_per_minute=61)
-    model = around_endpoint(inner, Route("chat", "prompt_logprobs"), limits_, 1)
+    model = around_endpoint(inner, Route("chat", "prompt_logprobs"), limits_, LocalLimiter(limits_))
     scorings = [replace(SCORE, messages=(Message("user", str(i)),)) for i in range(10)]
     await map_bounded(model.send, [*scorings, GENERATE])
     # Three calls a scoring: one for its context and one for each of its two targets.

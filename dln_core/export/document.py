@@ -20,6 +20,11 @@ def network_document(network: Network, model: str) -> dict[str, Any]:
     return {"format": FORMAT, "version": FORMAT_VERSION, "model": model} | network.to_dict()
 
 
+def document_text(document: dict[str, Any]) -> str:
+    """Return a document as the text of a file."""
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
 def load_network(path: str | Path, tools: Sequence[str] = ()) -> Network:
     """Load a network that a trial exported.
 
@@ -30,6 +35,17 @@ def load_network(path: str | Path, tools: Sequence[str] = ()) -> Network:
 
     Raises:
         ConfigError: If the file is missing, is no exported network or calls other functions.
+    """
+    network = network_from(read_document(path), path)
+    _check_tools(network, path, tools)
+    return network
+
+
+def read_document(path: str | Path) -> dict[str, Any]:
+    """Read the document of an exported network.
+
+    Raises:
+        ConfigError: If the file is missing, is no exported network or has another format version.
     """
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -44,13 +60,28 @@ def load_network(path: str | Path, tools: Sequence[str] = ()) -> Network:
             f"{path} has format version {values.get('version')}, this program reads "
             f"{FORMAT_VERSION}; export the network again with this version"
         )
+    return values
+
+
+def network_from(document: dict[str, Any], path: str | Path) -> Network:
+    """Make the network that a document describes; no function that it names is imported.
+
+    Args:
+        document: What ``read_document`` returned.
+        path: Where it comes from, for messages.
+
+    Raises:
+        ConfigError: If a part is missing or is none of a network.
+    """
     try:
-        network = Network.from_dict(values)
-    except (KeyError, TypeError) as error:
+        network = Network.from_dict(document)
+        has_answer = bool(network.graph.answers)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ConfigError(
             f"{path} lacks a part of a network ({error}); export the network again"
         ) from error
-    _check_tools(network, path, tools)
+    if not has_answer:
+        raise ConfigError(f"{path} has no layer that answers; export the network again")
     return network
 
 
