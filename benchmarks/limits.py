@@ -25,6 +25,7 @@ from dln_core.concurrency import run_all
 from dln_core.config import CacheConfig, LimitsConfig, LLMConfig
 from dln_core.llm.base import GenerateRequest, LanguageModel, Request
 from dln_core.llm.connect import connect, open_stores
+from dln_core.llm.local_limiter import LocalLimiters
 from dln_core.llm.serving.listening import listen
 from dln_core.llm.simulated.server import Handler, ServerConfig, SimulatedServer
 from dln_core.types import Message
@@ -87,7 +88,7 @@ async def measure(name: str, limits: LimitsConfig) -> str:
                 LLMConfig(provider="openai_compatible", model="simulated", base_url=address),
                 rung=None,
                 limits=limits,
-                share=1,
+                limiters=LocalLimiters(),
                 stores=stores,
                 ledgers=[],
             ) as connection,

@@ -41,6 +41,7 @@ from dln_core.llm.capabilities import Route
 from dln_core.llm.connect import connect, open_stores
 from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.ledger import Ledger
+from dln_core.llm.local_limiter import LocalLimiters
 from dln_core.llm.serving.listening import listen
 from dln_core.llm.simulated.server import ServerConfig, SimulatedServer
 from dln_core.state import TrainerState
@@ -132,7 +133,7 @@ async def run_trainer(address: str, seed: int) -> None:
                 llm_config(address),
                 rung="echo",
                 limits=LimitsConfig(max_concurrency=None),
-                share=1,
+                limiters=LocalLimiters(),
                 stores=stores,
                 ledgers=[Ledger()],
             ) as connection,

@@ -7,8 +7,10 @@ last one is on disk.  Nothing here imports MLflow or Hydra, which would cost eve
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -17,11 +19,38 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from dln_core.baselines.run import run_baselines
 from dln_core.config import TrialSettings
 from dln_core.errors import DLNError
+from dln_core.llm.allowance import Allowance, Amount
 from dln_core.trial import Advance, Services, Trial
+from orchestrator.cluster_nodes import node_of_this_process
 from orchestrator.groups import first_of
+from orchestrator.local_server import with_addresses
+from orchestrator.materials import Materials
+from orchestrator.metrics import Figures, limiter_figures, recording
 from orchestrator.resuming import Begun, open_trial
 
-Order = tuple[dict[str, Any] | None, bool, MemoryObjectSendStream[Advance]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What an actor is asked to do next, see ``Trial.advance``.
+
+    Attributes:
+        state: JSON of the state of the last unit of work; ``null`` at the very start.
+        stop: Why to skip the remaining steps and do the final test.
+        amount: What the unit may use; None for no bound.
+        seconds: For how long its calls may be begun.
+    """
+
+    state: str
+    stop: str | None = None
+    amount: Amount | None = None
+    seconds: float = math.inf
+
+    def allowance(self) -> Allowance | None:
+        """Make the allowance; its time begins now."""
+        return None if self.amount is None else Allowance(self.amount, self.seconds)
+
+
+Waiting = tuple[Order, MemoryObjectSendStream[Advance]]
 
 
 class TrialActor:
@@ -33,6 +62,7 @@ class TrialActor:
         settings: What the trial depends on.
         services: How its calls are carried out.
         begun: How the trial scores texts if it began before.
+        materials: What the trial reads from the driver's disk.
     """
 
     def __init__(
@@ -42,50 +72,59 @@ class TrialActor:
         settings: TrialSettings,
         services: Services,
         begun: Begun,
+        materials: Materials,
     ) -> None:
         self._name = name
         self._epoch = epoch
         self._settings = settings
         self._services = services
         self._begun = begun
+        self._materials = materials
         self._trial: Trial | None = None
         self._failure: Exception | None = None
         self._step = 0
+        self._dev_accuracy: float | None = None
         self._ended = anyio.Event()
-        self._orders, self._inbox = anyio.create_memory_object_stream[Order](0)
+        self._orders, self._inbox = anyio.create_memory_object_stream[Waiting](0)
 
     def __repr__(self) -> str:
         return f"{self._name} · step {self._step}"
 
-    async def hold(self) -> None:
+    async def node_id(self) -> str:
+        """Return which node of the cluster the actor was placed on."""
+        return node_of_this_process()
+
+    async def hold(self, addresses: dict[str, str]) -> None:
         """Open the trial and carry out orders until ``close``; failures reach ``advance``.
 
         One task enters and leaves the trial, as its task group demands; Ray runs every method
         call as a task of its own.
+
+        Args:
+            addresses: Where the servers of local models are, by model.
         """
         try:
-            opening = open_trial(self._settings, self._services, self._begun)
-            async with self._inbox, opening as trial:
-                self._trial = trial
-                await self._carry_out_orders(trial, self._inbox)
+            with self._materials.laid_out(with_addresses(self._settings, addresses)) as settings:
+                opening = open_trial(settings, self._services, self._begun, self._materials.task)
+                live = recording(settings, self._figures)
+                async with self._inbox, opening as trial, live:
+                    self._trial = trial
+                    await self._carry_out_orders(trial, self._inbox)
         except Exception as error:  # the trial boundary: handed to whoever waits in advance
             self._failure = first_of(error)
         finally:
             self._ended.set()
 
     async def _carry_out_orders(
-        self, trial: Trial, inbox: MemoryObjectReceiveStream[Order]
+        self, trial: Trial, inbox: MemoryObjectReceiveStream[Waiting]
     ) -> None:
-        async for state, finish, reply in inbox:
+        async for order, reply in inbox:
             async with reply:
-                await reply.send(await trial.advance(state, finish=finish))
+                state, allowance = json.loads(order.state), order.allowance()
+                await reply.send(await trial.advance(state, stop=order.stop, allowance=allowance))
 
-    async def advance(self, state_json: str, finish: bool) -> str:
+    async def advance(self, order: Order) -> str:
         """Do the trial's next unit of work.
-
-        Args:
-            state_json: The state of the last one as JSON; ``null`` at the very start.
-            finish: Whether to skip the remaining steps and do the final test.
 
         Returns:
             JSON of ``state``, ``event`` (with ``epoch`` and ``time`` in Unix seconds) and ``done``.
@@ -95,13 +134,15 @@ class TrialActor:
         """
         reply, answer = anyio.create_memory_object_stream[Advance](1)
         try:
-            await self._orders.send((json.loads(state_json), finish, reply))
+            await self._orders.send((order, reply))
             async with answer:
                 advance = await answer.receive()
         except (anyio.BrokenResourceError, anyio.EndOfStream):
             await self._ended.wait()
             raise self._failure or DLNError(f"the trial {self._name} was closed") from None
-        self._step = advance.event["step"]
+        self._step = advance.event.get("step", self._step)
+        if "best" in advance.event:
+            self._dev_accuracy = advance.event["best"]["dev_accuracy"]
         event = {**advance.event, "epoch": self._epoch, "time": time.time()}
         values = {"state": advance.state, "event": event, "done": advance.done}
         return json.dumps(values, allow_nan=False)
@@ -110,13 +151,20 @@ class TrialActor:
         """Return the live counters of the trial; empty before it is open."""
         return self._trial.progress() if self._trial else {}
 
+    def _figures(self) -> Figures:
+        counts = self._trial.progress() if self._trial else {}
+        trained = {"step": self._step, "dev_accuracy": self._dev_accuracy}
+        return counts | trained | dict(limiter_figures(self._services.limiters))
+
     async def calls(self) -> str:
         """Return JSON of the calls logged since the last time: ``entries``, ``num_left_out``."""
         return _taken(self._services)
 
     async def close(self) -> None:
-        """Let ``hold`` leave the trial."""
+        """Let ``hold`` leave the trial; return once it has, with all that it held given back."""
         await self._orders.aclose()
+        if self._trial is not None:
+            await self._ended.wait()
 
 
 class BaselineActor:
@@ -134,14 +182,20 @@ class BaselineActor:
     def __repr__(self) -> str:
         return self._name
 
-    async def run(self, settings: TrialSettings, names: Sequence[str]) -> list[dict[str, Any]]:
+    async def node_id(self) -> str:
+        """Return which node of the cluster the actor was placed on."""
+        return node_of_this_process()
+
+    async def run(
+        self, settings: TrialSettings, names: Sequence[str], materials: Materials
+    ) -> list[dict[str, Any]]:
         """Return a row a reference point that is named, with its predictions.
 
         Raises:
             DLNError: If they cannot be computed.
         """
         try:
-            return await run_baselines(settings, self._services, names)
+            return await run_baselines(settings, self._services, names, materials.task)
         except ExceptionGroup as group:
             raise first_of(group) from None
 

@@ -1,52 +1,257 @@
-"""The budget of a sweep: when training stops early."""
+"""The budget of a sweep and of each trial: what may be begun, and when training stops.
+
+What a trial has yet to pay for its validation and its test is set aside as soon as it begins.  A
+step is begun only if it is expected to fit into the rest, and gets an allowance that holds back its
+calls; so nobody passes a bound by more than the calls in flight.  Where nothing fits, a trial waits
+for others that may give back what they set aside; if none is at work, its training stops.
+
+Tokens are those that trials asked for, over all runs of the folder, so that a resumed sweep stops
+where an uninterrupted one would; money is what was paid; seconds of the sweep are those since this
+run began, seconds of a trial those of its recorded work.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import anyio
 
 from dln_core.config import LLMConfig
 from dln_core.errors import ConfigError
-from orchestrator.schema import BudgetConfig, RunConfig
+from dln_core.llm.allowance import Amount
+from orchestrator.parts import Parts
+from orchestrator.plan import PlannedTrial
+from orchestrator.schema import BoundsConfig, BudgetConfig, RunConfig
 from orchestrator.summary import TrialSummary
+
+# How much more than expected a step may take before it is given up.
+ROOM = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """The bound that leaves nothing, as it is set."""
+
+    bound: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.bound}={self.value:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a step may use, and for how many seconds its calls may be begun."""
+
+    amount: Amount
+    seconds: float
+
+
+class _Scope:
+    """One set of bounds: what is used of it, and what is set aside."""
+
+    def __init__(self, name: str, config: BoundsConfig) -> None:
+        self._name = name
+        self._bounds = config.bounds()
+        self._bound = Amount(
+            self._bounds.get("max_tokens", math.inf), self._bounds.get("max_cost_usd", math.inf)
+        )
+        self.max_seconds = self._bounds.get("max_seconds", math.inf)
+        self.used = Amount()
+        self.set_aside = Amount()
+
+    @property
+    def free(self) -> Amount:
+        return self._bound - self.used - self.set_aside
+
+    def lacking(self, needed: Amount, seconds_left: float) -> Exhausted | None:
+        """The first bound that does not leave what is needed."""
+        free = self.free
+        is_short = {
+            "max_tokens": needed.tokens > free.tokens,
+            "max_cost_usd": needed.cost_usd > free.cost_usd,
+            "max_seconds": seconds_left <= 0.0,
+        }
+        short = [name for name in self._bounds if is_short[name]]
+        return Exhausted(f"{self._name}.{short[0]}", self._bounds[short[0]]) if short else None
+
+
+@dataclass(slots=True)
+class _Account:
+    """One trial's share: its own bounds, what it has set aside, and what its parts take."""
+
+    trial: PlannedTrial
+    scope: _Scope
+    parts: Parts
+    has_begun: bool
+    seconds: float
+    set_aside: Amount = field(default_factory=Amount)
+    step_s: float = 0.0
+    test_s: float = 0.0
+
+    @property
+    def reserve(self) -> Amount:
+        """What it takes at most to bring the trial to its end without another step."""
+        is_trained = self.trial.settings.network.is_trained
+        if self.has_begun and not is_trained:
+            return self.parts.test
+        # The last network may not be validated, and its prompts may be the longest yet.
+        return (self.parts.test + self.parts.validation).times(self.parts.growth)
+
+    def learn(self, event: Mapping[str, Any]) -> None:
+        """Take what a part took for what the next ones will take."""
+        used, parts = amount_of(event), self.parts
+        self.seconds += event["seconds"]
+        match event["kind"]:
+            case "start":
+                self.has_begun = True
+                ratio = _ratio(parts.test, parts.validation)
+                self.test_s = event["seconds"] * ratio
+                validation = _like(parts.validation, used.tokens)
+                self.parts = replace(parts, validation=validation, test=validation.times(ratio))
+            case "step":
+                self.step_s = event["seconds"]
+                self.parts = replace(parts, step=_like(parts.step, used.tokens))
+            case "abandoned":
+                self.parts = replace(parts, step=parts.step.times(ROOM))
+
+
+def _ratio(numerator: Amount, denominator: Amount) -> float:
+    return numerator.tokens / denominator.tokens if denominator.tokens else 1.0
+
+
+def _like(expected: Amount, tokens: float) -> Amount:
+    """So many tokens at the expected price: what came from a store may cost money next time."""
+    return expected.times(tokens / expected.tokens) if expected.tokens else Amount(tokens)
+
+
+def _part_of(free: Amount, step: Amount) -> Amount:
+    """What a step gets of what is free, so that others find something too."""
+    most = step.times(ROOM)
+    return Amount(
+        free.tokens if math.isinf(free.tokens) else min(free.tokens, most.tokens),
+        free.cost_usd if math.isinf(free.cost_usd) else min(free.cost_usd, most.cost_usd),
+    )
+
+
+def amount_of(event: Mapping[str, Any]) -> Amount:
+    """What an event, or a row of reference points, says that was used."""
+    counts = event["usage"].values()
+    tokens = sum(each["prompt_tokens"] + each["completion_tokens"] for each in counts)
+    return Amount(tokens, event["cost_usd"] or 0.0)
 
 
 class Budget:
-    """Adds up what a sweep has used, in this run and in earlier ones.
-
-    Tokens are those that trials asked for, so that a resumed sweep stops where an uninterrupted
-    one would; seconds are those since this run began.
+    """Adds up what a sweep has used, in this run and in earlier ones, and says what may go on.
 
     Args:
         config: The bounds.
-        so_far: What earlier runs journalled.
+        so_far: Trials with what earlier runs journalled of them.
+        started_s: When the run began, on the monotonic clock; None for now.
     """
 
-    def __init__(self, config: BudgetConfig, so_far: Iterable[TrialSummary]) -> None:
-        self._config = config
-        self._tokens = 0
-        self._cost_usd = 0.0
-        self._started_s = time.monotonic()
-        for summary in so_far:
-            self._tokens += summary.tokens
-            self._cost_usd += summary.cost_usd or 0.0
+    def __init__(
+        self,
+        config: BudgetConfig,
+        so_far: Iterable[tuple[PlannedTrial, TrialSummary]],
+        started_s: float | None = None,
+    ) -> None:
+        self._is_bounded = bool(config.bounds() or config.trial.bounds())
+        self._sweep = _Scope("budget", config)
+        self._started_s = time.monotonic() if started_s is None else started_s
+        self._accounts: dict[str, _Account] = {}
+        self._at_work: set[str] = set()
+        self._changed = anyio.Event()
+        for trial, summary in so_far:
+            scope = _Scope("budget.trial", config.trial)
+            scope.used = Amount(summary.tokens, summary.cost_usd or 0.0)
+            self._sweep.used += scope.used
+            self._accounts[trial.trial_id] = _Account(
+                trial, scope, trial.parts, summary.status != "pending", summary.seconds
+            )
 
-    def add(self, event: dict[str, Any]) -> None:
-        """Count a newly journalled event."""
-        for counts in event["usage"].values():
-            self._tokens += counts["prompt_tokens"] + counts["completion_tokens"]
-        self._cost_usd += event["cost_usd"] or 0.0
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Count what reference points took."""
+        self._sweep.used += amount_of(event)
 
-    def is_exhausted(self) -> bool:
-        """Tell whether any bound is reached."""
-        used = {
-            "max_tokens": self._tokens,
-            "max_cost_usd": self._cost_usd,
-            "max_seconds": time.monotonic() - self._started_s,
-        }
-        bounds = {name: getattr(self._config, name) for name in used}
-        return any(bound is not None and used[name] >= bound for name, bound in bounds.items())
+    def record(self, trial_id: str, event: Mapping[str, Any]) -> None:
+        """Count a journalled event of a trial that holds a usage."""
+        account = self._accounts[trial_id]
+        for scope in (self._sweep, account.scope):
+            scope.used += amount_of(event)
+        account.learn(event)
+        self._set_aside(account, account.reserve)
+
+    async def begin(self, trial_id: str) -> Exhausted | None:
+        """Set aside what a trial takes at least; return the bound that forbids to begin it."""
+        account = self._accounts[trial_id]
+        # One that began before has its test left at least, which was set aside then.
+        if not account.has_begun:
+            exhausted = await self._fits(account, account.reserve)
+            if exhausted is not None:
+                return exhausted
+        self._set_aside(account, account.reserve)
+        self._at_work.add(trial_id)
+        return None
+
+    async def next_step(self, trial_id: str) -> Grant | Exhausted | None:
+        """Return what a trial's next step may use, or why there is none; None without bounds."""
+        if not self._is_bounded:
+            return None
+        account = self._accounts[trial_id]
+        # While it waits, others need not wait for it.
+        self._at_work.discard(trial_id)
+        try:
+            exhausted = await self._fits(account, account.parts.step, account.step_s)
+        finally:
+            self._at_work.add(trial_id)
+        if exhausted is not None:
+            return exhausted
+        amount = _part_of(self._sweep.free.least(account.scope.free), account.parts.step)
+        seconds = min(self._seconds_left(account))
+        self._set_aside(account, account.reserve + amount)
+        return Grant(amount, seconds)
+
+    def end(self, trial_id: str) -> None:
+        """Give back what a trial that is no longer at work has set aside."""
+        self._at_work.discard(trial_id)
+        self._set_aside(self._accounts[trial_id], Amount())
+
+    async def _fits(
+        self, account: _Account, needed: Amount, seconds: float = 0.0
+    ) -> Exhausted | None:
+        """Wait until something fits; return the bound that is passed once waiting is no use."""
+        while True:
+            sweep_s, trial_s = self._seconds_left(account)
+            own = account.scope.lacking(needed, trial_s - seconds)
+            exhausted = own or self._sweep.lacking(needed, sweep_s - seconds)
+            if exhausted is None or own is not None or not self._at_work:
+                return exhausted
+            await self._changed.wait()
+
+    def _seconds_left(self, account: _Account) -> tuple[float, float]:
+        """Time for training in the sweep and the trial: without what its test will take."""
+        sweep_s = self._sweep.max_seconds - (time.monotonic() - self._started_s)
+        trial_s = account.scope.max_seconds - account.seconds
+        return sweep_s - account.test_s, trial_s - account.test_s
+
+    def _set_aside(self, account: _Account, amount: Amount) -> None:
+        for scope in (self._sweep, account.scope):
+            scope.set_aside += amount - account.set_aside
+        account.set_aside = amount
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+
+def may_go_on(stop: Mapping[str, Any], config: BudgetConfig) -> bool:
+    """Tell whether the bound that ended a training has been raised or left out since."""
+    scope, _, name = str(stop["bound"]).rpartition(".")
+    bounds = (config.trial if scope == "budget.trial" else config).bounds()
+    return bool(bounds.get(name, math.inf) > stop["value"])
 
 
 def check_prices(run: RunConfig, models: Iterable[LLMConfig]) -> None:
@@ -55,14 +260,15 @@ def check_prices(run: RunConfig, models: Iterable[LLMConfig]) -> None:
     Raises:
         ConfigError: Naming the model.
     """
-    if run.budget.max_cost_usd is None:
+    bound = run.budget.max_cost_usd or run.budget.trial.max_cost_usd
+    if bound is None:
         return
     for llm in models:
         price = llm.known_price
         prices = (price.prompt_usd_per_million, price.completion_usd_per_million)
         if llm.provider not in ("local", "simulated") and None in prices:
             raise ConfigError(
-                f"budget.max_cost_usd={run.budget.max_cost_usd} cannot be kept because the price "
-                f"of {llm.model} is unknown; give llm.price.prompt_usd_per_million and "
+                f"budget.max_cost_usd={bound} cannot be kept because the price of {llm.model} is "
+                "unknown; give llm.price.prompt_usd_per_million and "
                 "llm.price.completion_usd_per_million"
             )

@@ -71,8 +71,8 @@ def append_calls(path: Path, taken: dict[str, Any], stamp: dict[str, Any]) -> No
             file.write("".join(to_json(stamp | line) + "\n" for line in lines).encode())
 
 
-def read_calls(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a file; none if it is not there.
+def read_calls(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a file from position ``start`` on; none if it is not there.
 
     Raises:
         JournalError: If a line is broken or the file system refuses.
@@ -83,6 +83,8 @@ def read_calls(path: Path) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return  # it is still being written
+            if number <= start:
+                continue
             try:
                 yield json.loads(line)
             except ValueError as error:

@@ -9,6 +9,8 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from hydra._internal.utils import _run_hydra, get_args_parser
 from omegaconf import DictConfig
@@ -16,8 +18,10 @@ from omegaconf import DictConfig
 from dln_core.errors import ConfigError, DLNError, JournalError
 from orchestrator.compose import Composer, opened
 from orchestrator.interrupts import treat_sigterm_as_interrupt
-from orchestrator.journal import Journal
-from orchestrator.plan import Plan, make_plan, write_plan
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Plan
+    from orchestrator.search.rounds import Search
 
 INTERRUPTED = 130
 # Read when Ray and MLflow are imported.
@@ -59,16 +63,51 @@ def _carry_out(arguments: Sequence[str]) -> int:
     configs = composer.compose(options.overrides, multirun=options.multirun)
     if options.help or options.hydra_help or options.cfg or options.info:
         return _show(composer, parser, options)
+
+    # They bring numpy and templates along, which --help and most mistakes need not pay for.
+    from orchestrator.plan import make_plan
+    from orchestrator.search.rounds import Search
+
+    if configs and configs[0].search.kind != "grid":
+        compose = partial(composer.compose, options.overrides, multirun=options.multirun)
+        return _act_on_search(Search(compose))
     return _act(make_plan(configs))
 
 
+def _act_on_search(search: Search) -> int:
+    from orchestrator.console import choose_output, say
+
+    action = search.plan.run.action
+    if action == "run":
+        choose_output(search.plan.run.output)
+        exit_code = search.run()
+        return _end(search.plan, exit_code)
+    code = _act(search.plan)
+    if action == "plan":
+        say(search.outlook())
+    elif action == "report":
+        say(search.verdict())
+    return code
+
+
 def _act(plan: Plan) -> int:
+    from orchestrator.console import choose_output
+
+    choose_output(plan.run.output)
     match plan.run.action:
         case "plan":
+            from orchestrator.past import with_past
             from orchestrator.plan_table import print_plan
 
-            print_plan(plan)
-            return _record_plan(plan)
+            corrected = with_past(plan)
+            print_plan(corrected)
+            return _record_plan(corrected)
+        case "pretest":
+            import anyio
+
+            from orchestrator.pretest import run_pretest
+
+            return anyio.run(run_pretest, plan)
         case "render":
             from orchestrator.render import print_requests
 
@@ -91,10 +130,22 @@ def _act(plan: Plan) -> int:
 
             from orchestrator.scheduler import run_plan
 
-            return anyio.run(run_plan, plan)
+            return _end(plan, anyio.run(run_plan, plan))
+
+
+def _end(plan: Plan, exit_code: int) -> int:
+    """Tell machines that a run has ended, and how."""
+    from orchestrator.json_lines import write_end
+
+    if plan.run.output == "json":
+        write_end(plan, exit_code)
+    return exit_code
 
 
 def _record_plan(plan: Plan) -> int:
+    from orchestrator.journal import Journal
+    from orchestrator.plan import write_plan
+
     try:
         with Journal.locked(plan.out_dir):
             write_plan(plan)

@@ -1,15 +1,15 @@
 """From the command line to typed configurations: Hydra composes, the schema checks.
 
 Below this module there is no ``DictConfig``.  Hydra composes once per combination of config
-groups; axes of plain values are merged into that, since a composition costs tens of milliseconds
-and a large sweep has a thousand trials.
+groups, which costs a tenth of a second; axes of plain values are merged into that, and of those
+only the part of the settings that they stand in is made anew.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +19,23 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
 from dln_core.errors import ConfigError
 from dln_core.tasks import task_names
-from orchestrator.config_errors import as_config_errors, unknown_key, unknown_option
+from orchestrator.composition import Composition, told_what_is_null, typed, without_hydra
+from orchestrator.config_errors import as_config_errors, unknown_option
 from orchestrator.config_sources import ConfigFolders, find_folders, use_folders
 from orchestrator.schema import RunConfig
+from orchestrator.search.sampling import first_settings
+from orchestrator.search.space import Setting, Space, is_searched
 
 HYDRA_VERSION_BASE = "1.3"
 _EXTRA_KEY = re.compile(r"((backward|judge)_)?llm\.extra[.=]")
 _NO_OPTION = re.compile(r"(backward_llm|backward_limits|judge_llm)=null")
+
+
+ChooseSettings = Callable[[RunConfig, Space], Sequence[Setting]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +78,20 @@ class Composer:
         """The shipped ``conf`` folder."""
         return self._folders.conf[0]
 
-    def compose(self, arguments: Sequence[str], *, multirun: bool = False) -> list[RunConfig]:
+    def compose(
+        self,
+        arguments: Sequence[str],
+        *,
+        multirun: bool = False,
+        choose: ChooseSettings = first_settings,
+    ) -> list[RunConfig]:
         """Compose every point of the sweep that the arguments describe, in the sweep's order.
 
         Args:
             arguments: Overrides in Hydra's grammar, e.g. ``seed=1,2``.
-            multirun: Whether several values for a key are a sweep; a sweep file may say so too.
+            multirun: Whether several values for a key are a sweep; a sweep file may say so too, and
+                so does a search.
+            choose: Says which settings of a search are run.
 
         Raises:
             ConfigError: If an override is malformed or unknown, or a value is refused.
@@ -87,13 +101,20 @@ class Composer:
             fixed = [override for override in given if not override.is_sweep_override()]
             _check_options(fixed)
             head = _compose([str(override.input_line) for override in fixed])
-            if multirun or head.hydra.mode == RunMode.MULTIRUN:
+            is_search = head.search.kind != "grid"
+            if multirun or is_search or head.hydra.mode == RunMode.MULTIRUN:
                 params = head.hydra.sweeper.params or {}
                 swept = _parse([f"{key}={value}" for key, value in params.items()])
-                return list(self._points(fixed, _merge_axes(swept, given)))
+                axes = _merge_axes(swept, given)
+                if not is_search:
+                    return list(self._points(fixed, axes))
+                searched = [axis for axis in axes if _is_searched(axis)]
+                settings = choose(typed(without_hydra(head)), Space.of(searched))
+                axes = [axis for axis in axes if axis not in searched]
+                return list(self._points(fixed, axes, settings))
             for override in given:
                 _refuse_several_values(override)
-            return [_typed(head)]
+            return [typed(without_hydra(head))]
 
     @contextmanager
     def _session(self) -> Iterator[None]:
@@ -105,20 +126,24 @@ class Composer:
         ):
             yield
 
-    def _points(self, fixed: list[Override], overrides: list[Override]) -> Iterator[RunConfig]:
+    def _points(
+        self,
+        fixed: list[Override],
+        overrides: list[Override],
+        settings: Sequence[Setting] = ({},),
+    ) -> Iterator[RunConfig]:
         axes = [self._axis(override) for override in overrides if override not in fixed]
         lines = [str(override.input_line) for override in fixed]
-        bases: dict[tuple[str, ...], DictConfig] = {}
-        for point in itertools.product(*(axis.values for axis in axes)):
-            parts = list(zip(axes, point, strict=True))
-            chosen = tuple(str(value.input_line) for axis, value in parts if not axis.by_value)
-            if chosen not in bases:
-                bases[chosen] = _compose([*lines, *chosen])
-            for value in (value for axis, value in parts if axis.by_value):
-                # Every point sets every by-value axis, so that nothing of the last point stays.
-                with _told_what_is_null([str(value.input_line)]):
-                    OmegaConf.update(bases[chosen], value.key_or_group, value.value())
-            yield _typed(bases[chosen])
+        bases: dict[tuple[str, ...], Composition] = {}
+        for setting in settings:
+            own = _parse([f"{key}={value}" for key, value in setting.items()])
+            all_axes = [*(self._axis(override) for override in own), *axes]
+            for point in itertools.product(*(axis.values for axis in all_axes)):
+                parts = list(zip(all_axes, point, strict=True))
+                chosen = tuple(str(value.input_line) for axis, value in parts if not axis.by_value)
+                if chosen not in bases:
+                    bases[chosen] = Composition(_compose([*lines, *chosen]))
+                yield bases[chosen].at([value for axis, value in parts if axis.by_value])
 
     def _axis(self, override: Override) -> _Axis:
         key = override.get_key_element()
@@ -130,7 +155,8 @@ class Composer:
             options = list(override.sweep_string_iterator())
         else:
             raise ConfigError(
-                f"{override.input_line} is an interval; list its values, e.g. {key}=0.1,0.2"
+                f"{override.input_line} is an interval; list its values, e.g. {key}=0.1,0.2, or "
+                "choose search=random or search=optuna, which draw from it"
             )
         # A task of the catalogue is its name alone, which needs no composition.
         if key == "task" and set(options) <= set(task_names()):
@@ -149,42 +175,8 @@ def _parse(lines: Sequence[str]) -> list[Override]:
 
 
 def _compose(lines: list[str]) -> DictConfig:
-    with _told_what_is_null(lines):
+    with told_what_is_null(lines):
         return compose("config", overrides=lines, return_hydra_config=True)
-
-
-@contextmanager
-def _told_what_is_null(lines: Sequence[str]) -> Iterator[None]:
-    """Explain the assertion that OmegaConf makes when a key lies below a group that is null."""
-    try:
-        yield
-    except AssertionError as error:
-        examples = {
-            "backward_llm": "openai",
-            "backward_limits": "default",
-            "judge_llm": "openai",
-        }
-        for line in lines:
-            group = line.partition(".")[0]
-            if group in examples:
-                raise ConfigError(
-                    f"{line} changes {group}, which is not set; choose one first, "
-                    f"e.g. {group}={examples[group]}"
-                ) from error
-        raise
-
-
-def _typed(config: DictConfig) -> RunConfig:
-    with open_dict(config):
-        config.pop("hydra", None)
-    try:
-        typed = OmegaConf.to_object(config)
-    except AttributeError as error:
-        # What `+key=value` added is found to have no place only when the dataclasses are made.
-        raise ConfigError(unknown_key(str(error).split("'")[-2])) from error
-    if not isinstance(typed, RunConfig):
-        raise TypeError(f"the configuration became a {type(typed).__name__}, not a RunConfig")
-    return typed
 
 
 def _merge_axes(swept: list[Override], given: list[Override]) -> list[Override]:
@@ -193,6 +185,10 @@ def _merge_axes(swept: list[Override], given: list[Override]) -> list[Override]:
     for override in (*swept, *given):
         merged[override.key_or_group, override.package] = override
     return list(merged.values())
+
+
+def _is_searched(override: Override) -> bool:
+    return is_searched(override, is_group=_is_group(override.key_or_group))
 
 
 def _is_group(key: str) -> bool:
@@ -205,14 +201,17 @@ def _options_of(key: str) -> list[str]:
 
 def _check_options(overrides: Sequence[Override]) -> None:
     """Refuse numbers and nulls as options, of which Hydra makes an error of its own program."""
+    known: dict[str, list[str]] = {}
     for override in overrides:
         key = override.key_or_group
         # Tables set keys of the group; what is deleted has no value.
         if override.is_delete() or isinstance(override.value(), str | list | dict) or "." in key:
             continue
-        options = _options_of(key)
-        if options:
-            raise ConfigError(unknown_option(key, override.get_value_element_as_str(), options))
+        if key not in known:
+            known[key] = _options_of(key)
+        if known[key]:
+            told = override.get_value_element_as_str()
+            raise ConfigError(unknown_option(key, told, known[key]))
 
 
 def _refuse_several_values(override: Override) -> None:

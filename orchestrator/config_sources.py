@@ -62,7 +62,11 @@ def use_folders(folders: ConfigFolders) -> None:
 
 @cache
 def _register() -> None:
-    ConfigStore.instance().store(name="run_config", node=RunConfig)
+    store = ConfigStore.instance()
+    store.store(name="run_config", node=RunConfig)
+    # Hydra copies its sources at every look into a group, and with them the store, the only one of
+    # its kind, which copies what it hands out: that took most of the time of --help.
+    store.__deepcopy__ = lambda _memo: store  # type: ignore[attr-defined]
     for plugin in (ProjectSource, ProjectSearchPath):
         Plugins.instance().register(plugin)
 
@@ -70,8 +74,7 @@ def _register() -> None:
 class ProjectSource(ConfigSource):
     """The groups that are no folder of ``conf``: tasks, sweeps and the mirrored groups.
 
-    Hydra copies its sources, with all that is in its store, at every look into a group; so these
-    options are read from their files when asked for.
+    Their options are read from their files when asked for.
     """
 
     folders: ClassVar[ConfigFolders]

@@ -15,6 +15,7 @@ from dln_core.errors import (
     WeightsError,
 )
 from orchestrator.plan import PlannedTrial
+from orchestrator.summary import WORK
 
 MAX_RETRIES = 1
 FAILURES_TO_STOP = 3
@@ -46,10 +47,11 @@ def summarize(failures: Mapping[str, Sequence[str]]) -> list[str]:
     Args:
         failures: Names by the sentence of ``describe``.
     """
-    return [f"{_listed(names)} failed: {sentence}" for sentence, names in failures.items()]
+    return [f"{listed(names)} failed: {sentence}" for sentence, names in failures.items()]
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
     shown = ", ".join(names[:MAX_NAMES])
     num_more = len(names) - MAX_NAMES
     return f"{shown} and {num_more} more" if num_more > 0 else shown
@@ -83,7 +85,7 @@ class EndpointWatch:
 
     def recorded(self, trial: PlannedTrial, event: dict[str, Any], num_events: int) -> None:
         """Note that a trial has done a step."""
-        self._has_answered = self._has_answered or event["kind"] != "failed"
+        self._has_answered = self._has_answered or event["kind"] in WORK
 
     def failed(self, error: Exception) -> None:
         """Note the failure of a trial; ``verdict`` holds the sentence once it is enough."""

@@ -71,3 +71,20 @@ def read_json(path: Path) -> Any:
             return json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """Yield the JSON values of a file that holds one a line.
+
+    Raises:
+        JournalError: If the file system refuses, or a line is not JSON.
+    """
+    with journal_errors(path), path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise JournalError(
+                    f"line {number} of {path} is broken; delete the trial's folder and run the "
+                    "same command again"
+                ) from error

@@ -18,12 +18,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import orjson
 import yaml
 
 from dln_core.config import TrialSettings
 from dln_core.errors import JournalError
+from orchestrator.code_version import git_commit
 from orchestrator.files import append_line, journal_errors, read_json, to_json, write_atomic
-from orchestrator.summary import TrialSummary
+from orchestrator.summary import WORK, TrialSummary
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ def read_events(folder: Path, start: int, stop: int) -> Iterator[dict[str, Any]]
         for line in file:
             if position >= start:
                 try:
-                    yield json.loads(line)
+                    yield orjson.loads(line)
                 except ValueError as error:
                     raise DamagedJournalError(f"line {position + 1} of {path} is broken") from error
             position += 1
@@ -154,7 +156,7 @@ class TrialJournal:
                 f"epoch {self.epoch}; it is refused because a newer start owns the trial"
             )
         append_line(self.folder / "events.jsonl", to_json(event))
-        if event["kind"] != "failed":
+        if event["kind"] in WORK:
             write_atomic(self.folder / "network.json", _indented(_network_of(event)))
         if event["kind"] == "finish":
             lines = [to_json(item) + "\n" for item in event["predictions"]]
@@ -163,6 +165,11 @@ class TrialJournal:
         self.state = state
         self._write_state()
         self.summary.add(event)
+
+    def release(self) -> None:
+        """Forget what is only needed while the trial runs, or is read again from its files."""
+        self.state = None
+        self.summary.release(self.folder / "predictions.jsonl")
 
     def _write_state(self) -> None:
         saved = {"epoch": self.epoch, "num_events": self.num_events, "state": self.state}
@@ -184,11 +191,14 @@ class Journal:
     Attributes:
         out_dir: The folder.
         id: Names this journal for good, also when the folder is moved.
+        git_commit: Of the working folder when the sweep began; None where it is not known.
     """
 
     def __init__(self, out_dir: Path) -> None:
         self.out_dir = out_dir
-        self.id: str = (read_json(out_dir / "journal.json") or {}).get("id", "")
+        about: dict[str, str | None] = read_json(out_dir / "journal.json") or {}
+        self.id: str = about.get("id") or ""
+        self.git_commit = about.get("git_commit")
 
     def require_sweep(self, action: str) -> None:
         """Make sure that an action on what was recorded finds a record.
@@ -217,7 +227,8 @@ class Journal:
         try:
             _lock(descriptor, out_dir)
             if not (out_dir / "journal.json").exists():
-                write_atomic(out_dir / "journal.json", to_json({"id": uuid.uuid4().hex}) + "\n")
+                about = {"id": uuid.uuid4().hex, "git_commit": git_commit()}
+                write_atomic(out_dir / "journal.json", to_json(about) + "\n")
             yield cls(out_dir)
         finally:
             os.close(descriptor)

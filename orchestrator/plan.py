@@ -11,18 +11,21 @@ from typing import Any
 import orjson
 
 from dln_core.checks import check_rung, check_settings
-from dln_core.config import DataConfig, TaskConfig, TrialSettings, require
+from dln_core.config import TrialSettings, require
 from dln_core.errors import ConfigError
 from dln_core.identity import trial_id
-from dln_core.tasks import Task, load_task
-from orchestrator.call_costs import TaskSize, measure
-from orchestrator.estimate import Estimate, estimate_baselines, estimate_trial, sum_estimates
+from orchestrator.amounts import Estimate
+from orchestrator.catalogue import Catalogue, but_for_seed
+from orchestrator.estimate import estimate_baselines, sum_estimates
 from orchestrator.files import journal_errors, write_atomic
 from orchestrator.naming import Value, name_sweep, name_trial, varying_settings
+from orchestrator.parts import Parts
 from orchestrator.schema import RunConfig
 
 PLAN_FILE = "plan.json"
 _TRIAL_FIELDS = tuple(field.name for field in dataclasses.fields(TrialSettings))
+# Where and when a trial runs, on which its result does not depend.
+_PLACEMENT_FIELDS = ("priority", "resources")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,9 @@ class PlannedTrial:
         settings: What the result depends on.
         varying: The settings that differ over the sweep beside task, network and seed.
         estimate: What the trial is expected to cost.
+        parts: The same by the parts that a budget sets aside.
+        priority: Trials of a higher one are begun first.
+        resources: What Ray sets aside for the trial's actor beside its CPUs.
     """
 
     trial_id: str
@@ -42,6 +48,9 @@ class PlannedTrial:
     settings: TrialSettings
     varying: dict[str, Value]
     estimate: Estimate = field(default_factory=Estimate)
+    parts: Parts = field(default_factory=Parts)
+    priority: int = 0
+    resources: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +62,7 @@ class Plan:
         out_dir: Where the run is recorded.
         trials: In the order of the sweep; a trial that occurs twice stands at its first place.
         run: The settings that hold for the whole run.
+        points: Trial id of every point of the sweep in its order; equal trials have the same.
         digests: Digest of the task's data by trial id.
         estimate: What the whole run is expected to cost, with its reference points.
     """
@@ -61,6 +71,7 @@ class Plan:
     out_dir: Path
     trials: tuple[PlannedTrial, ...]
     run: RunConfig
+    points: tuple[str, ...] = ()
     digests: dict[str, str] = field(default_factory=dict)
     estimate: Estimate = field(default_factory=Estimate)
 
@@ -88,22 +99,19 @@ def make_plan(configs: Sequence[RunConfig]) -> Plan:
     if not configs:
         raise ConfigError("the sweep has no trial; give every key that it varies a value")
     _check_run_wide(configs)
-    catalogue = _Catalogue()
-    points = [_trial_settings(config) for config in configs]
-    settings: dict[str, TrialSettings] = {}
-    for point in points:
-        settings.setdefault(trial_id(point, catalogue.task(point).digest), point)
+    catalogue = Catalogue()
+    chosen: dict[str, tuple[TrialSettings, RunConfig]] = {}
+    points = []
+    for config in configs:
+        point = _trial_settings(config)
+        points.append(trial_id(point, catalogue.task(point).digest))
+        chosen.setdefault(points[-1], (point, config))
+    settings = {key: point for key, (point, _) in chosen.items()}
     _check_fit(settings.values(), catalogue)
     varying = varying_settings(list(settings.values()))
     trials = tuple(
-        PlannedTrial(
-            trial_id=key,
-            name=name_trial(point, columns),
-            settings=point,
-            varying=columns,
-            estimate=estimate_trial(point, catalogue.task(point), catalogue.size(point)),
-        )
-        for (key, point), columns in zip(settings.items(), varying, strict=True)
+        _planned(key, point, columns, config, catalogue)
+        for (key, (point, config)), columns in zip(chosen.items(), varying, strict=True)
     )
     name = configs[0].sweep or name_sweep(list(settings.values()))
     return Plan(
@@ -111,8 +119,9 @@ def make_plan(configs: Sequence[RunConfig]) -> Plan:
         out_dir=Path(configs[0].out_dir or Path("runs") / name),
         trials=trials,
         run=configs[0],
+        points=tuple(points),
         digests={trial.trial_id: catalogue.task(trial.settings).digest for trial in trials},
-        estimate=_total(trials, configs[0], catalogue),
+        estimate=total_estimate(trials, configs[0], catalogue),
     )
 
 
@@ -129,30 +138,30 @@ def write_plan(plan: Plan) -> Path:
     return path
 
 
-class _Catalogue:
-    """The tasks of a plan, each loaded and measured once."""
-
-    def __init__(self) -> None:
-        self._tasks: dict[str, tuple[Task, TaskSize]] = {}
-
-    def task(self, settings: TrialSettings) -> Task:
-        return self._find(settings.task, settings.data)[0]
-
-    def size(self, settings: TrialSettings) -> TaskSize:
-        return self._find(settings.task, settings.data)[1]
-
-    def _find(self, task: TaskConfig, data: DataConfig) -> tuple[Task, TaskSize]:
-        key = repr((task, data))
-        if key not in self._tasks:
-            loaded = load_task(task, data)
-            self._tasks[key] = (loaded, measure(loaded))
-        return self._tasks[key]
+def _planned(
+    key: str,
+    point: TrialSettings,
+    columns: dict[str, Value],
+    config: RunConfig,
+    catalogue: Catalogue,
+) -> PlannedTrial:
+    estimate, parts = catalogue.expected(point)
+    return PlannedTrial(
+        trial_id=key,
+        name=name_trial(point, columns),
+        settings=point,
+        varying=columns,
+        estimate=estimate,
+        parts=parts,
+        priority=config.priority,
+        resources=dict(config.resources),
+    )
 
 
 def _check_run_wide(configs: Sequence[RunConfig]) -> None:
     first = configs[0]
     for entry in dataclasses.fields(RunConfig):
-        if entry.name in _TRIAL_FIELDS:
+        if entry.name in (*_TRIAL_FIELDS, *_PLACEMENT_FIELDS):
             continue
         values = [getattr(config, entry.name) for config in configs]
         if any(value != getattr(first, entry.name) for value in values):
@@ -162,16 +171,16 @@ def _check_run_wide(configs: Sequence[RunConfig]) -> None:
             )
 
 
-def _check_fit(points: Collection[TrialSettings], catalogue: _Catalogue) -> None:
+def _check_fit(points: Collection[TrialSettings], catalogue: Catalogue) -> None:
+    for point in {but_for_seed(point): point for point in points}.values():
+        check_settings(point, catalogue.task(point))
+        check_rung(point, catalogue.task(point))
     # They bring the HTTP client along, which mistakes found before this point need not pay for.
     from dln_core.llm.local.catalog import find_model
     from orchestrator.local_server import served_models
 
     for model in served_models(points):
         find_model(model)
-    for point in points:
-        check_settings(point, catalogue.task(point))
-        check_rung(point, catalogue.task(point))
 
 
 def _trial_settings(config: RunConfig) -> TrialSettings:
@@ -192,7 +201,10 @@ def _absolute(path: str | None) -> str | None:
     return str(Path(path).expanduser().resolve()) if path else None
 
 
-def _total(trials: Sequence[PlannedTrial], run: RunConfig, catalogue: _Catalogue) -> Estimate:
+def total_estimate(
+    trials: Sequence[PlannedTrial], run: RunConfig, catalogue: Catalogue
+) -> Estimate:
+    """Add up the estimates of trials and of the reference points of their tasks."""
     parts = [trial.estimate for trial in trials]
     measured: dict[str, Estimate] = {}
     for trial in trials:

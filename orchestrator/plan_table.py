@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.estimate import HIGH, LOW, Estimate, sum_estimates
+from orchestrator.amounts import Estimate
+from orchestrator.estimate import sum_estimates
 from orchestrator.plan import Plan, PlannedTrial
 
 _MAX_SINGLE_ROWS = 30
 _MAX_SEEDS = 6
-_WIDTH_OF_FILES = 140
+_WIDTH_OF_FILES = 160
+_TIME_BASES = {
+    "past": "by what past trials took",
+    "limits": "the least that the limits allow",
+    "local": "if the local model runs on one core like that of the benchmarks",
+}
 
 
 def print_plan(plan: Plan, console: Console | None = None) -> None:
@@ -50,7 +56,7 @@ def _new_table(plan: Plan) -> Table:
     table.add_column("trial", no_wrap=True)
     for name in ("task", "network", "seed", *varying):
         table.add_column(name, overflow="fold")
-    for name in ("calls", "tokens", "USD"):
+    for name in ("calls", "tokens", "USD", "rests on"):
         table.add_column(name, justify="right", no_wrap=True)
     return table
 
@@ -67,55 +73,85 @@ def _row(group: Sequence[PlannedTrial]) -> list[str]:
 
 
 def _costs(estimate: Estimate) -> Iterable[str]:
-    total = estimate.total
-    return f"{total.calls:,.0f}", _short(total.tokens), _money(estimate.cost_usd)
+    low, high = estimate.low.cost, estimate.high.cost
+    yield _range(_short, low.calls, estimate.total.calls, high.calls)
+    yield _range(_short, low.tokens, estimate.total.tokens, high.tokens)
+    yield _range(_money, estimate.low.cost_usd, estimate.cost_usd, estimate.high.cost_usd)
+    yield _count(estimate.num_past, "past trial") if estimate.num_past else "formula"
 
 
 def _summary(plan: Plan) -> str:
-    estimate = plan.estimate
+    estimate, low, high = plan.estimate, plan.estimate.low.cost, plan.estimate.high.cost
     total = estimate.total
+    calls = _range(_short, low.calls, total.calls, high.calls)
+    prompt = _range(_short, low.prompt_tokens, total.prompt_tokens, high.prompt_tokens)
+    written = _range(_short, low.completion_tokens, total.completion_tokens, high.completion_tokens)
     lines = [
-        f"Expected, with the reference points (within a factor of {LOW} to {HIGH}): "
-        f"{total.calls:,.0f} calls, {_short(total.prompt_tokens)} prompt and "
-        f"{_short(total.completion_tokens)} completion tokens.",
+        "Low, expected and high, with the reference points: "
+        f"{calls} calls, {prompt} prompt and {written} completion tokens.",
         f"Money: {_money_sentence(plan)}.  Time: {_time_sentence(plan)}.",
+        *_progress(plan),
         f"Recorded in {plan.out_dir}.  No call was made.",
     ]
     return "\n".join(lines)
 
 
+def _progress(plan: Plan) -> list[str]:
+    """Say how much of the plan is done already."""
+    num_done = sum(
+        (plan.out_dir / "trials" / trial.trial_id / "predictions.jsonl").is_file()
+        for trial in plan.trials
+    )
+    if not num_done:
+        return []
+    done = "is" if num_done == 1 else "are"
+    return [f"Of {_count(len(plan.trials), 'trial')} {num_done} {done} finished and not run again."]
+
+
 def _money_sentence(plan: Plan) -> str:
-    cost = plan.estimate.cost_usd
-    if cost is None:
+    estimate = plan.estimate
+    if estimate.cost_usd is None:
         return "unknown, since no price is set (llm.price.prompt_usd_per_million and the like)"
-    return "none" if cost == 0 else f"about {_money(cost)} USD"
+    if estimate.cost_usd == 0:
+        return "none"
+    money = _range(_money, estimate.low.cost_usd, estimate.cost_usd, estimate.high.cost_usd)
+    return f"{money} USD, less what stored answers spare"
 
 
 def _time_sentence(plan: Plan) -> str:
-    seconds = plan.estimate.seconds
-    if seconds is None:
-        return "unknown before the first calls"
-    basis = "on one core" if plan.run.llm.provider == "local" else "by the limits"
-    return f"about {_time(seconds)} {basis}"
+    estimate = plan.estimate
+    if estimate.time_basis is None:
+        return "unknown before the first trials of these tasks, networks and models"
+    seconds = _range(_time, estimate.low.seconds, estimate.seconds, estimate.high.seconds)
+    return f"{seconds}, {_TIME_BASES[estimate.time_basis]}"
+
+
+def _range(
+    shown: Callable[[float], str], low: float | None, expected: float | None, high: float | None
+) -> str:
+    """Write low, expected and high, once if they look the same."""
+    if low is None or expected is None or high is None:
+        return "unknown"
+    texts = dict.fromkeys(shown(value) for value in (low, expected, high))
+    return "\N{EN DASH}".join(texts)
 
 
 def _time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
-def _money(cost_usd: float | None) -> str:
-    return "unknown" if cost_usd is None else f"{cost_usd:,.2f}"
+def _money(cost_usd: float) -> str:
+    return f"{cost_usd:,.2f}"
 
 
-def _short(tokens: float) -> str:
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if tokens >= size:
-            return f"{tokens / size:,.1f} {unit}"
-    return f"{tokens:.0f}"
+def _short(number: float) -> str:
+    if number >= 1e6:
+        return f"{number / 1e6:,.1f} M"
+    return f"{number / 1e3:,.1f} k" if number >= 1e4 else f"{number:,.0f}"
 
 
 def _count(number: int, noun: str) -> str:

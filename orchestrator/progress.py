@@ -1,22 +1,39 @@
-"""What a running sweep shows: a live table on a terminal, plain lines elsewhere."""
+"""How far a running sweep is: what every view of it shows."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.summary import TrialSummary
 
 MOVING = ("starting", "running")
+ENDED = ("finished", "failed")
+# Seconds over which calls a second are taken: long enough for steps that call in bursts.
+RATE_WINDOW_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Calls, tokens and money (US dollars; None where a price is unknown)."""
+
+    calls: int = 0
+    tokens: int = 0
+    cost_usd: float | None = 0.0
+
+    @classmethod
+    def recorded(cls, summary: TrialSummary) -> Spent:
+        """What the journal of a trial adds up to."""
+        return cls(summary.usage["calls"], summary.tokens, summary.cost_usd)
+
+    def __add__(self, other: Spent) -> Spent:
+        costs = (self.cost_usd, other.cost_usd)
+        cost_usd = None if costs[0] is None or costs[1] is None else costs[0] + costs[1]
+        return Spent(self.calls + other.calls, self.tokens + other.tokens, cost_usd)
 
 
 @dataclass(slots=True)
@@ -27,16 +44,19 @@ class TrialProgress:
         trial: The trial.
         summary: What its journal adds up to.
         phase: ``waiting``, ``starting``, ``running``, ``finished`` or ``failed``.
-        live: Counters of the step under way, asked for from time to time.
-        started_s: When it began to move in this run, on the monotonic clock.
+        live: What its actor has asked for since it was started, as far as it was heard of.
+        before: What was recorded when the actor was started.
+        since_s: When the first event after that came, on the monotonic clock: opening a trial takes
+            seconds that say nothing of its steps.
         first_step: Steps it had done by then.
     """
 
     trial: PlannedTrial
     summary: TrialSummary
     phase: str = "waiting"
-    live: Mapping[str, Any] = field(default_factory=dict)
-    started_s: float = 0.0
+    live: Spent = field(default_factory=Spent)
+    before: Spent = field(default_factory=Spent)
+    since_s: float = 0.0
     first_step: int = 0
 
     @property
@@ -45,12 +65,40 @@ class TrialProgress:
         settings = self.trial.settings
         return settings.trainer.num_iterations if settings.network.is_trained else 0
 
-    def left_s(self) -> float | None:
-        """Estimate the time left in seconds from the steps of this run; None before the first."""
+    @property
+    def spent(self) -> Spent:
+        """What is recorded, or with the step under way what is heard of, if that is more."""
+        recorded, heard = Spent.recorded(self.summary), self.before + self.live
+        return heard if heard.calls > recorded.calls and self.phase in MOVING else recorded
+
+    @property
+    def units_left(self) -> int:
+        """Steps that are left, and the test; none once it has ended."""
+        return 0 if self.phase in ENDED else max(0, self.num_steps - self.summary.steps) + 1
+
+    def unit_s(self, now: float) -> float | None:
+        """Seconds that a step took under the actor that runs; None before it has done one."""
         done = self.summary.steps - self.first_step
-        if done <= 0:
-            return None
-        return (time.monotonic() - self.started_s) / done * (self.num_steps - self.summary.steps)
+        return (now - self.since_s) / done if done > 0 and self.phase == "running" else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """The whole sweep at a moment.
+
+    Attributes:
+        num_trials: All trials.
+        by_phase: How many trials are in each phase that any is in.
+        spent: What they have asked for.
+        calls_per_s: In the last seconds; None where live counters are not asked for.
+        left_s: Estimate of the time left; None before the first step.
+    """
+
+    num_trials: int
+    by_phase: Mapping[str, int]
+    spent: Spent
+    calls_per_s: float | None
+    left_s: float | None
 
 
 class SweepProgress:
@@ -58,13 +106,22 @@ class SweepProgress:
 
     Args:
         plan: The plan.
-        summaries: What the journals hold at the start, by ``trial_id``.
+        summaries: What the journals hold at the start, by ``trial_id``; it changes as they do.
         max_trials: Trials at once.
+        clock: Tells the monotonic time in seconds.
     """
 
-    def __init__(self, plan: Plan, summaries: Mapping[str, TrialSummary], max_trials: int) -> None:
-        self._sweep = plan.sweep
+    def __init__(
+        self,
+        plan: Plan,
+        summaries: Mapping[str, TrialSummary],
+        max_trials: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.sweep = plan.sweep
         self._max_trials = max_trials
+        self._clock = clock
+        self._calls_at: deque[tuple[float, int]] = deque()
         self._trials = {
             trial.trial_id: _at_start(trial, summaries[trial.trial_id]) for trial in plan.trials
         }
@@ -73,54 +130,82 @@ class SweepProgress:
         """Note the phase of a trial."""
         progress = self._trials[trial.trial_id]
         if phase == "starting":
-            progress.started_s = time.monotonic()
-            progress.first_step = progress.summary.steps
+            progress.before, progress.live = Spent.recorded(progress.summary), Spent()
         progress.phase = phase
 
     def recorded(self, trial: PlannedTrial, event: dict[str, Any], num_events: int) -> None:
         """Note a journalled event; the summary has taken it in already."""
+        progress = self._trials[trial.trial_id]
+        if progress.phase not in ("running", *ENDED):
+            progress.since_s, progress.first_step = self._clock(), progress.summary.steps
         phases = {"finish": "finished", "failed": "failed"}
-        self._trials[trial.trial_id].phase = phases.get(event["kind"], "running")
+        progress.phase = phases.get(event["kind"], "running")
 
     def counted(self, trial_id: str, live: Mapping[str, Any]) -> None:
-        """Note the counters of a moving trial."""
-        self._trials[trial_id].live = live
+        """Note the counters of a moving trial's actor; empty before it has opened the trial."""
+        if live:
+            spent = Spent(live["calls"], live["tokens"], live["cost_usd"])
+            self._trials[trial_id].live = spent
+        now = self._clock()
+        self._calls_at.append((now, self._spent().calls))
+        while now - self._calls_at[0][0] > RATE_WINDOW_S:
+            self._calls_at.popleft()
 
-    def __rich__(self) -> RenderableType:
-        trials = list(self._trials.values())
-        moving = [progress for progress in trials if progress.phase in MOVING]
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("trial", "state", "step", "dev", "calls", "tokens", "cost", "left"):
-            table.add_column(heading, justify="left" if heading == "trial" else "right")
-        for progress in moving:
-            table.add_row(*map(escape, trial_cells(progress)))
-        return Group(table, Text(self.totals_line(), style="dim"))
+    def moving(self) -> list[TrialProgress]:
+        """Return the trials that have begun and not ended, in plan order."""
+        return [progress for progress in self._trials.values() if progress.phase in MOVING]
 
-    def totals_line(self) -> str:
-        """Return the whole sweep in one line."""
-        trials = list(self._trials.values())
-        counts = {phase: sum(p.phase == phase for p in trials) for phase in ("finished", "failed")}
-        costs = [p.summary.cost_usd for p in trials]
-        return (
-            f"{self._sweep}: {counts['finished']} of {len(trials)} trials finished"
-            + (f", {counts['failed']} failed" if counts["failed"] else "")
-            + f" · {sum(p.summary.usage['calls'] for p in trials):,} calls"
-            + f" · {sum(p.summary.tokens for p in trials):,} tokens"
-            + f" · {cost_text(None if None in costs else sum(c or 0.0 for c in costs))}"
-            + f" · {duration_text(self._left_s())} left"
+    def left_s(self, progress: TrialProgress) -> float | None:
+        """Estimate the time that a moving trial has left; None before its first step."""
+        unit_s = progress.unit_s(self._clock())
+        return None if unit_s is None else unit_s * progress.units_left
+
+    def totals(self) -> Totals:
+        """Return the whole sweep."""
+        phases = [progress.phase for progress in self._trials.values()]
+        return Totals(
+            num_trials=len(phases),
+            by_phase={
+                phase: phases.count(phase)
+                for phase in ("finished", "failed", "running", "starting", "waiting")
+                if phase in phases
+            },
+            spent=self._spent(),
+            calls_per_s=self._calls_per_s(),
+            left_s=self._left_s(),
         )
 
-    def _left_s(self) -> float | None:
-        """Estimate from the trials' own recorded times per step, spread over the free places."""
-        trials = list(self._trials.values())
-        steps = sum(p.summary.steps + 1 for p in trials if p.summary.status != "pending")
-        seconds = sum(p.summary.seconds for p in trials)
-        if steps == 0 or seconds == 0.0:
+    def _spent(self) -> Spent:
+        return sum((progress.spent for progress in self._trials.values()), Spent())
+
+    def _calls_per_s(self) -> float | None:
+        if len(self._calls_at) < 2:
             return None
-        open_ones = [p for p in trials if p.phase not in ("finished", "failed")]
-        left = sum(p.num_steps + 1 - p.summary.steps for p in open_ones)
-        places = max(1, min(self._max_trials, len(open_ones)))
-        return seconds / steps * left / places
+        (first_s, first), (last_s, last) = self._calls_at[0], self._calls_at[-1]
+        return max(0, last - first) / (last_s - first_s) if last_s > first_s else None
+
+    def _left_s(self) -> float | None:
+        """Spread what the trials have left over the free places.
+
+        Of trials without a step of their own the time is taken from those of the same network, or
+        else of all.
+        """
+        now = self._clock()
+        known: dict[str, list[float]] = {}
+        for progress in self._trials.values():
+            unit_s = _recorded_unit_s(progress.summary)
+            if unit_s is not None:
+                known.setdefault(progress.trial.settings.network.name, []).append(unit_s)
+        if not known:
+            return None
+        means = {name: sum(values) / len(values) for name, values in known.items()}
+        mean = sum(means.values()) / len(means)
+        left = []
+        for progress in self._trials.values():
+            unit_s = progress.unit_s(now) or means.get(progress.trial.settings.network.name, mean)
+            left.append(unit_s * progress.units_left)
+        places = max(1, min(self._max_trials, sum(seconds > 0 for seconds in left)))
+        return max(sum(left) / places, max(left))
 
 
 def _at_start(trial: PlannedTrial, summary: TrialSummary) -> TrialProgress:
@@ -128,79 +213,6 @@ def _at_start(trial: PlannedTrial, summary: TrialSummary) -> TrialProgress:
     return TrialProgress(trial, summary, phase)
 
 
-def trial_cells(progress: TrialProgress) -> tuple[str, ...]:
-    """Return one moving trial as cells: the recorded figures plus those of the step under way."""
-    summary, live = progress.summary, progress.live
-    return (
-        progress.trial.name,
-        progress.phase,
-        f"{summary.steps}/{progress.num_steps}",
-        "-" if summary.dev_accuracy is None else f"{100 * summary.dev_accuracy:.1f}",
-        f"{max(summary.usage['calls'], live.get('calls', 0)):,}",
-        f"{max(summary.tokens, live.get('tokens', 0)):,}",
-        cost_text(summary.cost_usd),
-        duration_text(progress.left_s()),
-    )
-
-
-def cost_text(cost_usd: float | None) -> str:
-    """Return an amount in US dollars; ``$?`` where a price is unknown."""
-    return "$?" if cost_usd is None else f"${cost_usd:.4f}"
-
-
-def duration_text(seconds: float | None) -> str:
-    """Return a duration as ``1h02m`` or ``2m03s``; ``?`` where it is unknown."""
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
-
-
-class PlainLines:
-    """Writes one line an event, for files and pipes.
-
-    Args:
-        console: Where to write.
-        progress: The view whose figures are written; it must be told of each event first.
-    """
-
-    def __init__(self, console: Console, progress: SweepProgress) -> None:
-        self._console = console
-        self._progress = progress
-
-    def moved(self, trial: PlannedTrial, phase: str) -> None:
-        """Say that a trial starts; other phases have an event of their own."""
-        if phase == "starting":
-            self._say(f"{trial.name}: starting")
-
-    def recorded(self, trial: PlannedTrial, event: dict[str, Any], num_events: int) -> None:
-        """Say what an event brought."""
-        self._say(f"{trial.name}: {event_text(event)}")
-        if event["kind"] in ("finish", "failed"):
-            self._say(self._progress.totals_line())
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
-
-
-def event_text(event: dict[str, Any]) -> str:
-    """Return an event as a few words."""
-    if event["kind"] == "failed":
-        return f"failed: {event['error']}"
-    if event["kind"] == "finish":
-        test = event["test"]
-        return f"finished, test {100 * test['accuracy']:.1f} on {test['num_items']} items"
-    name = "start" if event["kind"] == "start" else f"step {event['step']}"
-    figures = [
-        f"{label} {event['metrics'][key]:.3f}"
-        for key, label in (("dev/accuracy", "dev"), ("train/elbo", "elbo"))
-        if key in event["metrics"]
-    ]
-    calls = sum(counts["calls"] for counts in event["usage"].values())
-    return ", ".join((name, *figures, f"{calls:,} calls", f"{event['seconds']:.1f} s"))
-
-
-def live_view(console: Console, progress: SweepProgress) -> Live:
-    """Return the live table; it redraws itself while it is entered."""
-    return Live(progress, console=console, refresh_per_second=4, transient=True)
+def _recorded_unit_s(summary: TrialSummary) -> float | None:
+    """Seconds that a unit of work took; None before the first."""
+    return None if summary.status == "pending" else summary.seconds / (summary.steps + 1)

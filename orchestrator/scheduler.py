@@ -3,55 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 import anyio.to_thread
 
-from dln_core.config import LLMConfig, TrialSettings
+from dln_core.config import LLMConfig
 from dln_core.errors import JournalError
 from dln_core.llm.call_log import CallLog
 from dln_core.trial import Services
-from orchestrator.actor import BaselineActor
+from orchestrator.answers import answers_kept
+from orchestrator.baseline_driver import compute_baselines
 from orchestrator.budget import Budget, check_prices
-from orchestrator.call_files import collecting_calls
 from orchestrator.cluster import ActorLostError, Cluster, connect, remote_errors
 from orchestrator.comparison import baseline_of, gather
 from orchestrator.console import console, say
-from orchestrator.failures import EndpointWatch, describe, summarize
+from orchestrator.failures import EndpointWatch, describe, listed, summarize
 from orchestrator.groups import first_of
+from orchestrator.halving import Halving
+from orchestrator.jobs import BaselineJob, Job, is_open, open_jobs
 from orchestrator.journal import Journal, TrialJournal
-from orchestrator.local_server import serve, served_models, with_addresses
+from orchestrator.limiter.remote import RemoteLimiters
+from orchestrator.local_server import serve, served_models
+from orchestrator.materials import MaterialsStore
+from orchestrator.metrics import SweepMetrics
+from orchestrator.node_servers import serving_on_nodes
 from orchestrator.plan import Plan, PlannedTrial, write_plan
-from orchestrator.progress import PlainLines, SweepProgress, live_view
+from orchestrator.progress import SweepProgress
 from orchestrator.report import write_report
 from orchestrator.results import write_results
 from orchestrator.summary import TrialSummary
 from orchestrator.table import result_table
-from orchestrator.tracking import Tracker, say_where
-from orchestrator.tracking_feed import TrackingFeed
+from orchestrator.tracking import Tracker, TrackingFeed, say_where
 from orchestrator.trial_driver import Observer, Site, TrialDriver
+from orchestrator.views import view_of
 
 POLL_PAUSE_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class BaselineJob:
-    """Reference points that are missing; ``name`` is readable."""
-
-    baseline_id: str
-    name: str
-    settings: TrialSettings
-
-
-Job = BaselineJob | PlannedTrial
-
-
-async def run_plan(plan: Plan) -> int:
+async def run_plan(plan: Plan, started_s: float | None = None) -> int:
     """Run or resume a plan and return the exit code: 0 if all trials finished, else 1.
 
     What is cancelled on the way can be resumed: all that was done is on disk.
+
+    Args:
+        plan: The plan.
+        started_s: When the seconds of its budget began, on the monotonic clock; None for now.
 
     Raises:
         ConfigError: If a budget cannot be kept.
@@ -61,52 +58,43 @@ async def run_plan(plan: Plan) -> int:
         LLMError: If the local model cannot be served.
     """
     try:
-        return await _run_plan(plan)
+        return await _run_plan(plan, started_s)
     except ExceptionGroup as group:
         raise first_of(group) from group
 
 
-async def _run_plan(plan: Plan) -> int:
+async def _run_plan(plan: Plan, started_s: float | None) -> int:
     check_prices(plan.run, _models(plan))
     with Journal.locked(plan.out_dir) as journal:
         write_plan(plan)
         tracker = await anyio.to_thread.run_sync(Tracker, plan, journal)
-        journals = {
-            trial.trial_id: await anyio.to_thread.run_sync(journal.recover, trial.trial_id)
-            for trial in plan.trials
-        }
+        journals = await anyio.to_thread.run_sync(_recovered, plan, journal)
         summaries = {key: each.summary for key, each in journals.items()}
-        jobs = _missing(plan, journal, summaries)
+        jobs = open_jobs(plan, journal, summaries)
         failures: list[str] = []
         try:
             if jobs:
-                failures = await _Run(plan, journal, journals, tracker).carry_out(jobs)
+                run = _Run(plan, journal, journals, tracker, started_s)
+                failures = await run.carry_out(jobs)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(_write_files, plan, journal, summaries, tracker)
         return await _conclude(plan, journal, journals, tracker, failures)
 
 
+def _recovered(plan: Plan, journal: Journal) -> dict[str, TrialJournal]:
+    journals = {}
+    for trial in plan.trials:
+        recovered = journals[trial.trial_id] = journal.recover(trial.trial_id)
+        if not is_open(recovered.summary, plan.run.budget):
+            recovered.release()
+    return journals
+
+
 def _models(plan: Plan) -> list[LLMConfig]:
     each = (trial.settings for trial in plan.trials)
     used = ((one.llm, one.backward_llm, one.judge_llm) for one in each)
     return [llm for models in used for llm in models if llm is not None]
-
-
-def _missing(plan: Plan, journal: Journal, summaries: Mapping[str, TrialSummary]) -> list[Job]:
-    """List what is to be done, reference points before the first trial shown beside them."""
-    jobs: list[Job] = []
-    seen: set[str] = set()
-    has_points = bool(plan.run.baselines)
-    for trial in plan.trials:
-        key = baseline_of(plan, trial)
-        if has_points and key not in seen and journal.read_baselines(key) is None:
-            name = f"baselines {trial.settings.task.name}"
-            jobs.append(BaselineJob(key, name, trial.settings))
-        seen.add(key)
-        if summaries[trial.trial_id].status != "finished":
-            jobs.append(trial)
-    return jobs
 
 
 def _write_files(
@@ -146,13 +134,16 @@ class _Run:
         journal: Journal,
         journals: Mapping[str, TrialJournal],
         tracker: Tracker,
+        started_s: float | None,
     ) -> None:
         self._plan = plan
         self._journal = journal
         self._journals = journals
+        self._started_s = started_s
         self._feed = TrackingFeed(tracker)
         self._watch = EndpointWatch()
         self._failures: dict[str, list[str]] = {}
+        self._not_begun: dict[str, list[str]] = {}
 
     async def carry_out(self, jobs: list[Job]) -> list[str]:
         """Do the jobs, as many at once as ``cluster.max_trials``; return what failed."""
@@ -160,7 +151,9 @@ class _Run:
         num_trials = sum(isinstance(job, PlannedTrial) for job in jobs)
         started = ", ".join([*models, "Ray"])
         say(f"{num_trials} of {len(self._plan.trials)} trials to go; starting {started}")
-        async with serve(models) as addresses, self._site(jobs) as site:
+        # Nodes of a cluster serve for themselves, see ``NodeServers``.
+        served_here = models if self._plan.run.cluster.address is None else []
+        async with serve(served_here) as addresses, self._site(jobs, addresses) as site:
             places = anyio.Semaphore(self._plan.run.cluster.max_trials)
             async with anyio.create_task_group() as helpers:
                 helpers.start_soon(self._feed.run)
@@ -169,14 +162,21 @@ class _Run:
                         await places.acquire()
                         if self._watch.verdict is not None:
                             break
-                        tasks.start_soon(self._do, job, addresses, site, places)
+                        tasks.start_soon(self._do, job, site, places)
                 helpers.cancel_scope.cancel()
         if self._watch.verdict is not None:
             return [f"stopped, because the language model is of no use: {self._watch.verdict}"]
-        return summarize(self._failures)
+        return [*summarize(self._failures), *self._unaffordable()]
+
+    def _unaffordable(self) -> list[str]:
+        return [
+            f"{listed(names)} not begun: {bound} does not leave what a validation and a test take; "
+            "the same command with a larger budget goes on"
+            for bound, names in self._not_begun.items()
+        ]
 
     @asynccontextmanager
-    async def _site(self, jobs: list[Job]) -> AsyncIterator[Site]:
+    async def _site(self, jobs: list[Job], addresses: dict[str, str]) -> AsyncIterator[Site]:
         run, journals = self._plan.run, self._journals
         summaries = {key: each.summary for key, each in journals.items()}
         progress = SweepProgress(self._plan, summaries, run.cluster.max_trials)
@@ -185,53 +185,65 @@ class _Run:
             backward_limits=run.backward_limits,
             cache=run.cache,
             store=self._journal.id,
-            share=min(run.cluster.max_trials, len(jobs)),
+            limiters=RemoteLimiters(),
             call_log=self._call_log(),
         )
-        with connect(run.cluster) as cluster:
+        models = served_models(job.settings for job in jobs)
+        trials = [job for job in jobs if isinstance(job, PlannedTrial)]
+        async with AsyncExitStack() as stack:
+            cluster = stack.enter_context(connect(run.cluster, self._key_names()))
+            for resources in {repr(trial.resources): trial.resources for trial in trials}.values():
+                cluster.check_resources(resources)
             _say_dashboard(cluster)
-            observers: tuple[Observer, ...] = (progress, self._feed, self._watch)
-            if not console.is_terminal:
-                observers = (*observers, PlainLines(console, progress))
+            kept = answers_kept(cluster, run.cache, self._journal.id)
+            services.source = await stack.enter_async_context(kept)
+            serving = serving_on_nodes(cluster, models, addresses)
+            view = view_of(run.output, progress)
+            metrics = SweepMetrics(self._plan.sweep, summaries)
+            observers: tuple[Observer, ...] = (progress, self._feed, self._watch, view, metrics)
+            halving = Halving.of(self._plan, summaries)
+            if halving is not None:
+                observers = (*observers, halving)
             site = Site(
                 cluster=cluster,
                 max_deaths=run.cluster.max_retries,
                 services=services,
+                servers=await stack.enter_async_context(serving),
+                materials=MaterialsStore(cluster),
                 budget=self._budget(),
                 observers=observers,
+                pruner=halving,
             )
-            if not console.is_terminal:
-                yield site
-                return
-            with live_view(console, progress):
+            with view:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_poll, site, progress)
+                    tasks.start_soon(metrics.run)
+                    if view.wants_counters:
+                        tasks.start_soon(_poll, site, progress)
                     yield site
                     tasks.cancel_scope.cancel()
 
     def _call_log(self) -> CallLog | None:
         config = self._plan.run.call_log
-        key_names = {llm.api_key_env for llm in _models(self._plan)}
-        return CallLog(config, key_names) if config.share else None
+        return CallLog(config, self._key_names()) if config.share else None
+
+    def _key_names(self) -> set[str]:
+        return {llm.api_key_env for llm in _models(self._plan)}
 
     def _budget(self) -> Budget:
-        summaries = [each.summary for each in self._journals.values()]
-        budget = Budget(self._plan.run.budget, summaries)
+        trials = self._plan.trials
+        so_far = [(trial, self._journals[trial.trial_id].summary) for trial in trials]
+        budget = Budget(self._plan.run.budget, so_far, self._started_s)
         for key in {baseline_of(self._plan, trial) for trial in self._plan.trials}:
             for row in (self._journal.read_baselines(key) or [])[:1]:
                 budget.add(row)
         return budget
 
-    async def _do(
-        self, job: Job, addresses: dict[str, str], site: Site, places: anyio.Semaphore
-    ) -> None:
-        settings = with_addresses(job.settings, addresses)
+    async def _do(self, job: Job, site: Site, places: anyio.Semaphore) -> None:
         try:
             if isinstance(job, BaselineJob):
-                await self._compute_baselines(job, settings, site)
+                await compute_baselines(job, self._plan.run.baselines, self._journal, site)
             else:
-                journal = self._journals[job.trial_id]
-                await TrialDriver(job, settings, journal, site).run()
+                await self._run_trial(job, site)
         except JournalError:
             raise
         except Exception as error:  # the trial boundary: the other jobs go on
@@ -240,22 +252,16 @@ class _Run:
         finally:
             places.release()
 
-    async def _compute_baselines(
-        self, job: BaselineJob, settings: TrialSettings, site: Site
-    ) -> None:
-        actor = site.cluster.start_actor(
-            BaselineActor, f"{job.name} · {job.baseline_id[:6]}", job.name, site.services
-        )
-        path = self._journal.baseline_calls(job.baseline_id)
+    async def _run_trial(self, trial: PlannedTrial, site: Site) -> None:
+        exhausted = await site.budget.begin(trial.trial_id)
+        if exhausted is not None:
+            self._not_begun.setdefault(str(exhausted), []).append(trial.name)
+            return
         try:
-            async with collecting_calls(actor, site.services, path, {}):
-                with remote_errors():
-                    rows = await actor.run.remote(settings, self._plan.run.baselines)
+            await TrialDriver(trial, self._journals[trial.trial_id], site).run()
         finally:
-            site.cluster.stop_actor(actor)
-        await anyio.to_thread.run_sync(self._journal.write_baselines, job.baseline_id, rows)
-        for row in rows[:1]:  # every row carries the usage of all
-            site.budget.add(row)
+            site.budget.end(trial.trial_id)
+            self._journals[trial.trial_id].release()
 
 
 def _say_dashboard(cluster: Cluster) -> None:

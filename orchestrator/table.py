@@ -14,40 +14,38 @@ from orchestrator.comparison import Comparison, SweepResults
 from orchestrator.plan import PlannedTrial
 from orchestrator.summary import TrialSummary
 
-_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "mean_score": "mean score"}
+METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1", "mean_score": "mean score"}
 _EXACT = "p, exact paired"
 SIGNIFICANCE = 0.05
-REFERENCES = ("initial_calibrated", "few_shot", "majority")
-HEADINGS = (
-    "trial", "status", "dev", "test before", "after", "gain", _EXACT,
-    "calibrated", "few-shot", "majority",
-)  # fmt: skip
+_REFERENCES = {"initial_calibrated": "calibrated", "few_shot": "few-shot", "majority": "majority"}
+_HEADINGS = ("trial", "status", "dev", "test before", "after", "gain", _EXACT)
 
 
 def title(results: SweepResults) -> str:
     """Return what the figures of the table are."""
-    names = [name for metric, name in _METRICS.items() if metric in results.metrics]
+    names = [name for metric, name in METRIC_NAMES.items() if metric in results.metrics]
     return f"Test {' or '.join(names)} in percent with 95 % intervals; each trial is tested once"
 
 
 def headings(results: SweepResults) -> tuple[str, ...]:
     """Return the headings of the table; tests of accuracy alone are always exact."""
-    more = (name.replace("_", " ") for name in _further_references(results))
-    names = (*HEADINGS, *more)
+    shown = (_REFERENCES.get(name, name.replace("_", " ")) for name in _references(results))
+    names = (*_HEADINGS, *shown)
     if results.metrics == {"accuracy"}:
         return names
     return tuple("p, paired" if heading == _EXACT else heading for heading in names)
 
 
-def _further_references(results: SweepResults) -> tuple[str, ...]:
-    """The reference points beyond the usual ones, in the order of their rows."""
-    names = dict.fromkeys(str(row["baseline"]) for row in results.baselines)
-    return tuple(name for name in names if name not in ("initial", *REFERENCES))
+def _references(results: SweepResults) -> tuple[str, ...]:
+    """Reference points that were computed, the usual ones first; the initial has a column."""
+    found = dict.fromkeys(str(row["baseline"]) for row in results.baselines)
+    usual = tuple(name for name in _REFERENCES if name in found)
+    return usual + tuple(name for name in found if name not in ("initial", *_REFERENCES))
 
 
 def result_cells(results: SweepResults) -> list[tuple[str, ...]]:
     """Return the cells of the table under its headings, a row a trial in plan order."""
-    references = (*REFERENCES, *_further_references(results))
+    references = _references(results)
     return [
         _cells(
             trial,
@@ -83,7 +81,7 @@ def _cells(
     gain = None if test is None or before is None else test["accuracy"] - before["accuracy"]
     return (
         trial.name,
-        summary.status if summary.stopped is None else f"{summary.status} ({summary.stopped})",
+        _status(summary),
         _percent(summary.dev_accuracy),
         _with_interval(before),
         _with_interval(test),
@@ -91,6 +89,13 @@ def _cells(
         _p_value(comparison.p_value) if is_trained else "-",
         *(_percent(comparison.references.get(name)) for name in references),
     )
+
+
+def _status(summary: TrialSummary) -> str:
+    notes = [] if summary.stopped is None else [f"stopped: {summary.stopped}"]
+    if summary.test_looks > 1:
+        notes.append(f"test looked at {summary.test_looks} times")
+    return f"{summary.status} ({', '.join(notes)})" if notes else summary.status
 
 
 def _with_interval(row: Mapping[str, Any] | None) -> str:

@@ -11,21 +11,41 @@ from dln_core.graph import Slot
 from dln_core.inference import MAX_CONFIGURATIONS
 from dln_core.network import Network
 from dln_core.proposals.writing import MAX_RULES
+from dln_core.templates import load_template
 from dln_core.vi.racing import rounds
 from dln_core.vi.selection import allocate
-from orchestrator.call_costs import (
-    CHARS_PER_TOKEN,
-    TEMPLATE_TOKENS,
-    Cost,
-    TaskSize,
-    add_up,
-    answer_call,
-    num_tokens,
-)
+from orchestrator.call_costs import Cost, TaskSize, add_up, answer_call
 from orchestrator.text_lengths import TextLengths
 
 # Cases in a request for a better instruction, right and wrong ones.
 _NUM_SHOWN_CASES = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumptions:
+    """What is not known before the first call, each a share from 0 to 1.
+
+    Attributes:
+        written: Of the length that hidden texts and proposals may have.
+        learned: Of what prompts may grow by, in words and worked examples.
+        kept: Of the proposals and remembered prompts, that are ranked; the others equal one that
+            is, or are refused.
+        distinct: Of the hidden samples of an example, that differ.
+        raced: Of the candidates of a race, that are left after its first round.
+        shown: Of the cases in a request for a better instruction, three right and three wrong ones.
+    """
+
+    written: float
+    learned: float
+    kept: float
+    distinct: float
+    raced: float
+    shown: float
+
+
+LOW = Assumptions(written=0.1, learned=0.0, kept=0.0, distinct=0.4, raced=0.0, shown=0.5)
+LIKELY = Assumptions(written=0.4, learned=0.25, kept=1.0, distinct=1.0, raced=0.5, shown=1.0)
+HIGH = Assumptions(written=0.8, learned=0.75, kept=1.0, distinct=1.0, raced=1.0, shown=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +57,14 @@ class TrialCosts:
         trainer: The training loop's settings.
         size: The task; without label tokens where answers are written.
         num_rollouts: M, samples that stand in for log-probs; 0 where there are log-probs.
+        assumed: What is taken for granted.
     """
 
     network: Network
     trainer: TrainerConfig
     size: TaskSize
     num_rollouts: int = 0
+    assumed: Assumptions = LIKELY
 
     @cached_property
     def batch_size(self) -> int:
@@ -55,8 +77,13 @@ class TrialCosts:
         rest = max(0, self.size.num_train - self.batch_size)
         return self.batch_size + min(self.trainer.proposal.num_cases, rest)
 
+    def first_pass(self) -> Cost:
+        """One run of the initial network on one example."""
+        grown = sum(self._grown(node) for node in (*self._hidden, *self._answers))
+        return self.one_pass() + Cost(0.0, -grown, 0.0)
+
     def one_pass(self) -> Cost:
-        """One run of the network on one example."""
+        """One run of a network in training on one example."""
         return add_up(self._written(node) for node in (*self._hidden, *self._answers))
 
     def hidden_samples(self) -> Cost:
@@ -75,13 +102,15 @@ class TrialCosts:
 
     def proposals(self) -> Cost:
         """What the backward model writes in one step, averaged over the steps."""
-        proposal, total = self.trainer.proposal, Cost()
-        length = min(proposal.max_tokens, proposal.max_instruction_chars / CHARS_PER_TOKEN) / 2
+        total = Cost()
+        length = self._longest_instruction * self.assumed.written
         for slot in self.network.slots:
             node = self.network.nodes_of(slot)[0]
-            cases = _NUM_SHOWN_CASES * (self._lengths.body(node) + 2 * self._lengths.output(node))
-            instruction = num_tokens(self.network.prompt(slot).instruction)
-            written = Cost(1.0, TEMPLATE_TOKENS + instruction + cases, length)
+            shown = min(_NUM_SHOWN_CASES * self.assumed.shown, self.num_seen - self.batch_size)
+            cases = shown * (self._lengths.body(node) + 2 * self._lengths.output(node))
+            instruction = self.size.num_tokens(self.network.prompt(slot).instruction)
+            template = self.size.num_tokens(load_template("rewrite").turn)
+            written = Cost(1.0, template + instruction + cases, length)
             number = self._num_drafts(node in self._answers)
             total += written.times(number * self._trained_share(slot.layer))
         return total
@@ -89,17 +118,15 @@ class TrialCosts:
     def ranking(self) -> Cost:
         """What ranks the candidates of all prompts on one example, averaged over the steps."""
         total, trainer = Cost(), self.trainer
-        rivals = (trainer.selection.memory + trainer.num_prompts) * self._raced_share
+        rivals = (trainer.selection.memory + trainer.num_prompts) * self.assumed.kept
         for slot in self.network.slots:
-            one = self._measurement(slot)
-            shown = self._demonstration_tokens(self.network.nodes_of(slot)[0])
-            rival = one + Cost(0.0, one.calls * shown, 0.0)
-            total += one + rival.times(rivals * self._trained_share(slot.layer))
+            shares = self._trained_share(slot.layer) * self._raced_share
+            total += self._measurement(slot).times(1 + rivals * shares)
         return total
 
     @cached_property
     def _lengths(self) -> TextLengths:
-        return TextLengths(self.network, self.size)
+        return TextLengths(self.network, self.size, self.assumed.written)
 
     @property
     def _hidden(self) -> tuple[int, ...]:
@@ -111,23 +138,43 @@ class TrialCosts:
 
     def _written(self, node: int) -> Cost:
         """One run of one node."""
-        prompt = self._lengths.prompt(node)
+        prompt = self._prompt(node)
         if node not in self._answers:
             return Cost(1.0, prompt, self._lengths.output(node))
         call = answer_call(self.size, prompt)
         has_vote = self.network.layers[-1].join == "vote" and not self.size.label_tokens
         return call + self._scored(node) if has_vote else call
 
-    def _scored(self, node: int, num_texts: int = 1) -> Cost:
+    def _scored(self, node: int, num_texts: float = 1.0) -> Cost:
         """One scoring of what a node should write; an answer's covers all its labels."""
         texts = num_texts * self._lengths.output(node)
         if node in self._answers:
             texts = self.size.label_tokens or self.size.target_tokens
-        return Cost(1.0, self._lengths.prompt(node) + texts, 0.0)
+        return Cost(1.0, self._prompt(node) + texts, 0.0)
+
+    def _prompt(self, node: int) -> float:
+        return self._lengths.prompt(node) + self._grown(node)
+
+    def _grown(self, node: int) -> float:
+        """What training is taken to add to the prompt of a node."""
+        layer = self.network.writer_layer(self.network.graph.nodes[node].layer)
+        if not layer.trained:
+            return 0.0
+        proposal = self.trainer.proposal
+        instruction = self.size.num_tokens(layer.prompt.instruction)
+        most = max(0.0, self._longest_instruction - instruction)
+        if proposal.mix.examples > 0:
+            most += proposal.max_demonstrations * self._lengths.shown(node)
+        return self.assumed.learned * most
+
+    @property
+    def _longest_instruction(self) -> float:
+        proposal = self.trainer.proposal
+        return min(proposal.max_tokens, proposal.max_instruction_chars / self.size.chars_per_token)
 
     def _weighing_of(self, node: int) -> Cost:
         trainer, graph = self.trainer, self.network.graph
-        num_hidden, posterior = trainer.num_hidden, trainer.posterior
+        num_hidden, posterior = self._num_distinct, trainer.posterior
         if self.num_rollouts:
             behind = graph.after([node]) - {node}
             return self._rollouts([n for n in self._hidden if n in behind]).times(num_hidden)
@@ -136,7 +183,8 @@ class TrialCosts:
         densities |= parts if posterior.use_guide_density else set()
         likelihood = add_up(self._scored(reader) for reader in graph.readers(node))
         likelihood = likelihood.times(2 if posterior.mutual_information > 0 else 1)
-        return likelihood.times(num_hidden) + self._scored(node, num_hidden).times(len(densities))
+        density = self._scored(node, num_hidden).times(len(densities))
+        return likelihood.times(num_hidden) + density
 
     def _measurement(self, slot: Slot) -> Cost:
         """One candidate on one example."""
@@ -150,7 +198,7 @@ class TrialCosts:
             return add_up(
                 self._written(node).times(self._num_bodies(node)) for node in nodes
             ).times(repeats)
-        num_texts = self.trainer.num_hidden if is_hidden else 1
+        num_texts = self._num_distinct if is_hidden else 1.0
         return add_up(self._scored(node, num_texts).times(self._num_bodies(node)) for node in nodes)
 
     def _rollouts(self, free: Sequence[int]) -> Cost:
@@ -159,10 +207,15 @@ class TrialCosts:
         run = add_up(self._written(node) for node in (*free, *self._answers))
         return run.times(1 if is_exact else self.num_rollouts)
 
-    def _num_bodies(self, node: int) -> int:
+    def _num_bodies(self, node: int) -> float:
         """J, the texts that a node may read, one a joint sample of the hidden nodes it reads."""
-        power: int = self.trainer.num_hidden ** len(self._sources(node))
+        power: float = self._num_distinct ** len(self._sources(node))
         return min(MAX_CONFIGURATIONS, power)
+
+    @property
+    def _num_distinct(self) -> float:
+        """Hidden samples of an example that differ."""
+        return max(1.0, self.trainer.num_hidden * self.assumed.distinct)
 
     def _sources(self, node: int) -> set[int]:
         """The hidden nodes that a node reads, also through tools and joins."""
@@ -181,11 +234,12 @@ class TrialCosts:
 
     @property
     def _raced_share(self) -> float:
-        """Share of the measurements that racing leaves, if it drops half in the first round."""
+        """Share of the measurements that racing leaves."""
         first = self.trainer.racing.first_examples
         if first is None:
             return 1.0
-        return (1.0 + rounds(first, self.batch_size)[0] / self.batch_size) / 2
+        share = rounds(first, self.batch_size)[0] / self.batch_size
+        return share + (1.0 - share) * self.assumed.raced
 
     def _num_drafts(self, is_answer: bool) -> int:
         """Texts that are written for the candidates of one prompt and step."""
@@ -199,11 +253,3 @@ class TrialCosts:
         shares = shares or {"rewrite": 1.0}
         numbers = allocate(self.trainer.num_prompts, list(shares.values()))
         return sum(number * drafts[kind] for kind, number in zip(shares, numbers, strict=True))
-
-    def _demonstration_tokens(self, node: int) -> float:
-        """Worked examples that a candidate has on average."""
-        proposal = self.trainer.proposal
-        shares: dict[str, float] = asdict(proposal.mix)
-        share = shares["examples"] / sum(shares.values())
-        number = (proposal.min_demonstrations + proposal.max_demonstrations) / 2
-        return share * number * (self._lengths.body(node) + self._lengths.output(node))

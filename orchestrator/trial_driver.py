@@ -9,18 +9,27 @@ from typing import Any, Protocol
 
 import anyio.to_thread
 
-from dln_core.config import TrialSettings
 from dln_core.errors import JournalError
 from dln_core.trial import Services
-from orchestrator.actor import TrialActor
-from orchestrator.budget import Budget
+from orchestrator.actor import Order, TrialActor
+from orchestrator.budget import Budget, Grant
 from orchestrator.call_files import CALLS_FILE, collecting_calls
 from orchestrator.cluster import ActorLostError, Cluster, remote_errors
 from orchestrator.failures import describe, may_retry
 from orchestrator.files import to_json
 from orchestrator.journal import TrialJournal
+from orchestrator.materials import MaterialsStore
+from orchestrator.node_servers import NodeServers
 from orchestrator.plan import PlannedTrial
 from orchestrator.resuming import Begun
+
+
+class Pruner(Protocol):
+    """Ends trials early that do worse than others."""
+
+    def prunes(self, trial_id: str) -> bool:
+        """Tell whether a trial is to end after its last event."""
+        ...
 
 
 class Observer(Protocol):
@@ -31,7 +40,7 @@ class Observer(Protocol):
         ...
 
     def recorded(self, trial: PlannedTrial, event: dict[str, Any], num_events: int) -> None:
-        """Take note of a journalled event, the last of ``num_events``."""
+        """Take note of a journalled event of any kind, the last of ``num_events``."""
         ...
 
 
@@ -43,7 +52,10 @@ class Site:
         cluster: Where actors are placed.
         max_deaths: How often a trial whose actor died is started again.
         services: How calls are carried out.
+        servers: Where local models are served.
+        materials: What trials read from the driver's disk.
         budget: What the sweep may use.
+        pruner: Ends trials early; None lets all train to their end.
         observers: Told of every event once it is on disk.
         actors: The living actors by ``trial_id``.
     """
@@ -51,8 +63,11 @@ class Site:
     cluster: Cluster
     max_deaths: int
     services: Services
+    servers: NodeServers
+    materials: MaterialsStore
     budget: Budget
     observers: tuple[Observer, ...]
+    pruner: Pruner | None = None
     actors: dict[str, Any] = field(default_factory=dict)
 
 
@@ -61,16 +76,12 @@ class TrialDriver:
 
     Args:
         trial: The trial.
-        settings: Its settings with the addresses of local model servers filled in.
         journal: Its record, taken over for writing.
         site: What it shares with the other trials.
     """
 
-    def __init__(
-        self, trial: PlannedTrial, settings: TrialSettings, journal: TrialJournal, site: Site
-    ) -> None:
+    def __init__(self, trial: PlannedTrial, journal: TrialJournal, site: Site) -> None:
         self._trial = trial
-        self._settings = settings
         self._journal = journal
         self._site = site
         self._has_progressed = False
@@ -86,6 +97,8 @@ class TrialDriver:
         while True:
             self._announce("starting")
             await anyio.to_thread.run_sync(self._journal.begin, self._trial.settings)
+            if self._journal.summary.status == "finished":
+                await self._note("reopen")
             try:
                 await self._pull_all()
                 return
@@ -110,32 +123,64 @@ class TrialDriver:
             f"{trial.name} · {trial.trial_id[:6]}{restart}",
             trial.name,
             epoch,
-            self._settings,
+            trial.settings,
             site.services,
             Begun.of(self._journal.summary),
+            await site.materials.of(trial.settings),
         )
         site.actors[trial.trial_id] = actor
         try:
-            actor.hold.remote()
+            actor.hold.remote(await site.servers.addresses(actor))
             while self._journal.summary.status != "finished":
-                await self._pull(actor)
+                await self._pull(actor, await self._next_order())
             with remote_errors():
                 await actor.close.remote()
         finally:
             site.actors.pop(trial.trial_id, None)
             site.cluster.stop_actor(actor)
 
-    async def _pull(self, actor: Any) -> None:
-        finish = self._site.budget.is_exhausted()
+    async def _next_order(self) -> Order:
+        """Decide what the trial does next; a decision to stop is on disk before it is acted on."""
+        if self._has_steps_left() and self._journal.summary.stop is None:
+            if self._site.pruner is not None and self._site.pruner.prunes(self._trial.trial_id):
+                await self._note("stop", reason="pruned", bound=None, value=None)
+                return self._order()
+            granted = await self._site.budget.next_step(self._trial.trial_id)
+            if isinstance(granted, Grant):
+                return self._order(amount=granted.amount, seconds=granted.seconds)
+            if granted is not None:
+                stop = {"reason": "budget", "bound": granted.bound, "value": granted.value}
+                await self._note("stop", **stop)
+        return self._order()
+
+    def _order(self, **allowance: Any) -> Order:
+        summary = self._journal.summary
+        stop = None if summary.stop is None else summary.stop["reason"]
+        return Order(state=to_json(self._journal.state), stop=stop, **allowance)
+
+    def _has_steps_left(self) -> bool:
+        settings, summary = self._trial.settings, self._journal.summary
+        is_trained = self._journal.state is not None and settings.network.is_trained
+        return is_trained and summary.steps < settings.trainer.num_iterations
+
+    async def _pull(self, actor: Any, order: Order) -> None:
         path = self._journal.folder / CALLS_FILE
         stamp = {"epoch": self._journal.epoch, "step": self._journal.summary.steps}
         async with collecting_calls(actor, self._site.services, path, stamp):
             with remote_errors():
-                answer = await actor.advance.remote(to_json(self._journal.state), finish)
+                answer = await actor.advance.remote(order)
         values = json.loads(answer)
-        await self._record(values["event"], values["state"])
+        # An event of work that was given up has no step of its own.
+        event = {"step": self._journal.summary.steps, **values["event"]}
+        await self._record(event, values["state"])
         self._has_progressed = True
-        self._site.budget.add(values["event"])
+        self._site.budget.record(self._trial.trial_id, event)
+
+    async def _note(self, kind: str, **values: Any) -> None:
+        """Record what becomes of the trial, at the state that it is in."""
+        event = {"kind": kind, "step": self._journal.summary.steps, **values}
+        stamp = {"epoch": self._journal.epoch, "time": time.time()}
+        await self._record(event | stamp, self._journal.state)
 
     async def _record(self, event: dict[str, Any], state: dict[str, Any] | None) -> None:
         # Shielded: an interrupt must not fall between the disk and those who are told of it.
@@ -145,16 +190,12 @@ class TrialDriver:
             observer.recorded(self._trial, event, self._journal.num_events)
 
     async def _record_failure(self, error: Exception) -> None:
-        event = {
-            "kind": "failed",
-            "step": self._journal.summary.steps,
-            "error": describe(error),
-            "error_type": type(error).__name__,
-            "traceback": "\n".join(getattr(error, "__notes__", ())),
-            "epoch": self._journal.epoch,
-            "time": time.time(),
-        }
-        await self._record(event, self._journal.state)
+        await self._note(
+            "failed",
+            error=describe(error),
+            error_type=type(error).__name__,
+            traceback="\n".join(getattr(error, "__notes__", ())),
+        )
         self._announce("failed")
 
     def _announce(self, phase: str) -> None:

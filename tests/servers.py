@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from dln_core.llm.serving.listening import listen
+from dln_core.llm.serving.listening import LOOPBACK, listen
 from dln_core.llm.simulated import World
 from dln_core.llm.simulated.server import ServerConfig, SimulatedServer
 from tests.faults import Fault
@@ -176,6 +176,7 @@ async def serve(
     *,
     faults: Iterable[Fault] = (),
     config: ServerConfig | None = None,
+    host: str = LOOPBACK,
     port: int = 0,
     **switches: Any,
 ) -> AsyncIterator[OpenAIServer]:
@@ -189,7 +190,7 @@ async def serve(
     ) -> web.StreamResponse:
         return await server.watch(request, handler)
 
-    async with listen(server.served.build_app([watch]), port=port) as address:
+    async with listen(server.served.build_app([watch]), host, port) as address:
         server.base_url = address
         yield server
 

@@ -41,12 +41,12 @@ def toy_plan(tmp_path: Path) -> MakePlan:
 
     def make(*seeds: int, trained: bool = True, **run: Any) -> Plan:
         run.setdefault("llm", LLMConfig(provider="simulated", model="simulated"))
+        run.setdefault("trainer", TrainerConfig(num_iterations=2, batch_size=6, num_prompts=4))
         run.setdefault("tracking", TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"))
         configs = [
             RunConfig(
                 task=TaskConfig(name="triage"),
                 network=NetworkConfig(name="dln1", layers=[LayerConfig(trained=trained)]),
-                trainer=TrainerConfig(num_iterations=2, batch_size=6, num_prompts=4),
                 data=DataConfig(max_dev=8, max_test=12),
                 cache=CacheConfig(dir=str(tmp_path / "cache")),
                 seed=seed,

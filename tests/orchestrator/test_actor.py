@@ -10,12 +10,15 @@ import pytest
 from dln_core.config import LLMConfig
 from dln_core.errors import LLMError
 from dln_core.trial import Services
-from orchestrator.actor import TrialActor
+from orchestrator.actor import Order, TrialActor
+from orchestrator.materials import Materials
 from orchestrator.resuming import Begun
 
 
-def services_of(plan):
-    return Services(limits=plan.run.limits, cache=plan.run.cache, store="toy")
+def actor_of(plan, name="t", epoch=1):
+    settings = plan.trials[0].settings
+    services = Services(limits=plan.run.limits, cache=plan.run.cache, store="toy")
+    return TrialActor(name, epoch, settings, services, Begun(), Materials.read(settings))
 
 
 def test_actors_carry_neither_mlflow_nor_hydra():
@@ -30,12 +33,12 @@ def test_actors_carry_neither_mlflow_nor_hydra():
 
 async def test_a_trial_is_pulled_step_by_step(toy_plan):
     plan = toy_plan()
-    actor = TrialActor("triage dln1 13", 3, plan.trials[0].settings, services_of(plan), Begun())
+    actor = actor_of(plan, "triage dln1 13", 3)
     kinds, state, done = [], None, False
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(actor.hold)
+        tasks.start_soon(actor.hold, {})
         while not done:
-            values = json.loads(await actor.advance(json.dumps(state), finish=False))
+            values = json.loads(await actor.advance(Order(state=json.dumps(state))))
             state, done = values["state"], values["done"]
             kinds.append(values["event"]["kind"])
             assert values["event"]["epoch"] == 3
@@ -48,20 +51,20 @@ async def test_a_trial_is_pulled_step_by_step(toy_plan):
 async def test_what_ends_a_trial_reaches_the_driver_by_its_type(toy_plan):
     nowhere = LLMConfig(provider="openai_compatible", model="m", base_url="http://127.0.0.1:9/v1")
     plan = toy_plan(llm=nowhere)
-    actor = TrialActor("t", 1, plan.trials[0].settings, services_of(plan), Begun())
+    actor = actor_of(plan)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(actor.hold)
+        tasks.start_soon(actor.hold, {})
         with pytest.raises(LLMError):
-            await actor.advance("null", finish=False)
+            await actor.advance(Order(state="null"))
         with pytest.raises(LLMError):
-            await actor.advance("null", finish=False)
+            await actor.advance(Order(state="null"))
 
 
 async def test_a_closed_trial_refuses_more_steps(toy_plan):
     plan = toy_plan()
-    actor = TrialActor("t", 1, plan.trials[0].settings, services_of(plan), Begun())
+    actor = actor_of(plan)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(actor.hold)
+        tasks.start_soon(actor.hold, {})
         await actor.close()
     with pytest.raises(anyio.ClosedResourceError):
-        await actor.advance("null", finish=False)
+        await actor.advance(Order(state="null"))

@@ -1,43 +1,205 @@
 from __future__ import annotations
 
+import time
+
+import anyio
 import pytest
 
 from dln_core.config import LLMConfig
 from dln_core.errors import ConfigError
-from orchestrator.budget import Budget, check_prices
-from orchestrator.schema import BudgetConfig
+from dln_core.llm.allowance import Amount
+from orchestrator.budget import Budget, Exhausted, Grant, check_prices, may_go_on
+from orchestrator.schema import BoundsConfig, BudgetConfig
 from orchestrator.summary import TrialSummary
 
 
-def summary_of(*events):
+def usage(tokens):
+    counts = dict.fromkeys(("calls", "paid_calls", "completion_tokens"), 0)
+    paid = {"paid_prompt_tokens": 0, "paid_completion_tokens": 0}
+    return {"score": {"prompt_tokens": tokens} | counts | paid}
+
+
+def work(kind, tokens, *, cost_usd=0.0, seconds=1.0):
+    return {"kind": kind, "usage": usage(tokens), "cost_usd": cost_usd, "seconds": seconds}
+
+
+class Toy:
+    """Trials with what their parts are expected to take, in tokens."""
+
+    def __init__(self, toy_plan, num_trials=1, **bounds):
+        self.trials = toy_plan(*range(1, num_trials + 1)).trials
+        self.names = [trial.trial_id for trial in self.trials]
+        parts = self.trials[0].parts
+        self.validation, self.test = parts.validation.tokens, parts.test.tokens
+        self.step, self.growth = parts.step.tokens, parts.growth
+        self.least = self.growth * (self.validation + self.test)
+        self.config = BudgetConfig(**bounds)
+
+    def budget(self):
+        return Budget(self.config, [(trial, TrialSummary()) for trial in self.trials])
+
+
+async def test_without_bounds_all_may_begin_and_nothing_is_held_back(toy_plan):
+    toy = Toy(toy_plan)
+    budget = toy.budget()
+    assert await budget.begin(toy.names[0]) is None
+    assert await budget.next_step(toy.names[0]) is None
+
+
+async def test_a_trial_whose_validation_and_test_do_not_fit_is_not_begun(toy_plan):
+    toy = Toy(toy_plan)
+    least = toy.least
+    toy.config = BudgetConfig(max_tokens=int(least) - 1)
+    assert await toy.budget().begin(toy.names[0]) == Exhausted("budget.max_tokens", int(least) - 1)
+    toy.config = BudgetConfig(max_tokens=int(least) + 1)
+    assert await toy.budget().begin(toy.names[0]) is None
+
+
+async def test_a_step_gets_what_the_test_leaves(toy_plan):
+    toy = Toy(toy_plan)
+    toy.config = BudgetConfig(max_tokens=int(toy.validation + toy.least + 1.5 * toy.step))
+    (name,), budget = toy.names, toy.budget()
+    await budget.begin(name)
+    budget.record(name, work("start", int(toy.validation)))
+    first = await budget.next_step(name)
+    assert isinstance(first, Grant)
+    # The test and, as the last network may lack it, one more validation are set aside.
+    free = toy.config.max_tokens - toy.validation - toy.least
+    assert first.amount.tokens == pytest.approx(free, rel=0.01)
+    budget.record(name, work("step", int(toy.step)))
+    assert await budget.next_step(name) == Exhausted("budget.max_tokens", toy.config.max_tokens)
+
+
+async def test_steps_that_turn_out_dearer_are_no_longer_begun(toy_plan):
+    toy = Toy(toy_plan)
+    toy.config = BudgetConfig(max_tokens=int(toy.validation + toy.least + 6 * toy.step))
+    (name,), budget = toy.names, toy.budget()
+    await budget.begin(name)
+    budget.record(name, work("start", int(toy.validation)))
+    assert isinstance(await budget.next_step(name), Grant)
+    budget.record(name, work("step", int(4 * toy.step)))
+    assert isinstance(await budget.next_step(name), Exhausted)
+
+
+async def test_a_step_that_was_given_up_is_expected_to_take_more(toy_plan):
+    toy = Toy(toy_plan)
+    toy.config = BudgetConfig(max_tokens=int(toy.validation + toy.least + 3.5 * toy.step))
+    (name,), budget = toy.names, toy.budget()
+    await budget.begin(name)
+    budget.record(name, work("start", int(toy.validation)))
+    granted = await budget.next_step(name)
+    budget.record(name, work("abandoned", int(granted.amount.tokens)))
+    assert isinstance(await budget.next_step(name), Exhausted)
+
+
+async def test_the_seconds_of_a_sweep_begin_when_its_run_began(toy_plan):
+    toy = Toy(toy_plan, max_seconds=100.0)
+    so_far = [(trial, TrialSummary()) for trial in toy.trials]
+    long_ago = time.monotonic() - 101.0
+    exhausted = Exhausted("budget.max_seconds", 100.0)
+    assert await Budget(toy.config, so_far, long_ago).begin(toy.names[0]) == exhausted
+    assert await Budget(toy.config, so_far).begin(toy.names[0]) is None
+
+
+async def test_a_trial_waits_for_what_others_may_give_back(toy_plan):
+    toy = Toy(toy_plan, num_trials=2)
+    toy.config = BudgetConfig(max_tokens=int(1.5 * toy.least))
+    budget, (first, second), begun = toy.budget(), toy.names, []
+
+    async def begin_second():
+        begun.append(await budget.begin(second))
+
+    await budget.begin(first)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(begin_second)
+        await anyio.wait_all_tasks_blocked()
+        assert not begun
+        budget.record(first, work("start", 1))
+        budget.end(first)
+    assert begun == [None]
+
+
+async def test_of_trials_that_all_wait_one_is_told_to_end_which_may_serve_the_others(toy_plan):
+    toy = Toy(toy_plan, num_trials=3)
+    toy.config = BudgetConfig(max_tokens=int(3 * (toy.least + toy.validation)))
+    budget, said = toy.budget(), []
+
+    async def train(name):
+        said.append(await budget.next_step(name))
+        budget.record(name, work("finish", int(toy.test)))
+        budget.end(name)
+
+    for name in toy.names:
+        await budget.begin(name)
+        budget.record(name, work("start", int(toy.validation)))
+    async with anyio.create_task_group() as tasks:
+        for name in toy.names:
+            tasks.start_soon(train, name)
+    assert len(said) == 3
+    assert isinstance(said[0], Exhausted)
+
+
+async def test_each_trial_has_bounds_of_its_own(toy_plan):
+    toy = Toy(toy_plan)
+    bound = int(toy.validation + toy.least + 0.5 * toy.step)
+    toy.config = BudgetConfig(trial=BoundsConfig(max_tokens=bound))
+    (name,), budget = toy.names, toy.budget()
+    assert await budget.begin(name) is None
+    budget.record(name, work("start", int(toy.validation)))
+    assert await budget.next_step(name) == Exhausted("budget.trial.max_tokens", bound)
+
+
+async def test_what_earlier_runs_used_counts_and_a_trial_that_began_may_end(toy_plan, toy_event):
+    toy = Toy(toy_plan, max_tokens=300)
     summary = TrialSummary()
-    for event in events:
+    for event in (toy_event(0), toy_event(1)):
         summary.add(event)
-    return summary
+    budget = Budget(toy.config, [(toy.trials[0], summary)])
+    assert await budget.begin(toy.names[0]) is None
+    assert await budget.next_step(toy.names[0]) == Exhausted("budget.max_tokens", 300)
 
 
-def test_without_bounds_nothing_is_exhausted(toy_event):
-    budget = Budget(BudgetConfig(), [])
-    budget.add(toy_event(0))
-    assert not budget.is_exhausted()
+async def test_what_reference_points_took_counts(toy_plan):
+    toy = Toy(toy_plan)
+    toy.config = BudgetConfig(max_tokens=int(toy.least) + 10)
+    budget = toy.budget()
+    budget.add(work("baseline", 20))
+    assert isinstance(await budget.begin(toy.names[0]), Exhausted)
 
 
-@pytest.mark.parametrize("bounds", [{"max_tokens": 440}, {"max_cost_usd": 0.5}])
-def test_a_bound_is_reached_by_earlier_runs_and_this_one_together(toy_event, bounds):
-    budget = Budget(BudgetConfig(**bounds), [summary_of(toy_event(0))])
-    assert not budget.is_exhausted()
-    budget.add(toy_event(1))
-    assert budget.is_exhausted()
+async def test_the_time_that_a_test_will_take_is_kept(toy_plan):
+    toy = Toy(toy_plan, trial=BoundsConfig(max_seconds=10.0))
+    (name,), budget = toy.names, toy.budget()
+    await budget.begin(name)
+    budget.record(name, work("start", int(toy.validation), seconds=2.0))
+    granted = await budget.next_step(name)
+    assert granted.seconds == pytest.approx(10.0 - 2.0 - 2.0 * toy.test / toy.validation)
+    budget.record(name, work("step", int(toy.step), seconds=4.0))
+    assert await budget.next_step(name) == Exhausted("budget.trial.max_seconds", 10.0)
 
 
-def test_seconds_count_from_the_start_of_this_run(toy_event):
-    assert Budget(BudgetConfig(max_seconds=1e-9), []).is_exhausted()
-    assert not Budget(BudgetConfig(max_seconds=3600), [summary_of(toy_event(0))]).is_exhausted()
+def test_a_training_goes_on_only_if_its_own_bound_was_raised():
+    stop = {"reason": "budget", "bound": "budget.max_tokens", "value": 1000}
+    assert not may_go_on(stop, BudgetConfig(max_tokens=1000, max_seconds=5))
+    assert may_go_on(stop, BudgetConfig(max_tokens=1001))
+    assert may_go_on(stop, BudgetConfig(max_cost_usd=1))
+    own = {"reason": "budget", "bound": "budget.trial.max_seconds", "value": 5}
+    assert not may_go_on(own, BudgetConfig(trial=BoundsConfig(max_seconds=5)))
+    assert may_go_on(own, BudgetConfig(max_seconds=5))
 
 
 def test_money_cannot_be_bounded_where_the_price_is_unknown(toy_plan):
-    run = toy_plan(budget=BudgetConfig(max_cost_usd=1.0)).run
     hosted = LLMConfig(provider="openai_compatible", model="big", base_url="http://x/v1")
-    with pytest.raises(ConfigError, match=r"price of big is unknown; give llm\.price"):
-        check_prices(run, [hosted])
-    check_prices(run, [run.llm])
+    for config in (
+        BudgetConfig(max_cost_usd=1.0),
+        BudgetConfig(trial=BoundsConfig(max_cost_usd=1.0)),
+    ):
+        run = toy_plan(budget=config).run
+        with pytest.raises(ConfigError, match=r"price of big is unknown; give llm\.price"):
+            check_prices(run, [hosted])
+        check_prices(run, [run.llm])
+
+
+def test_amounts_that_are_not_needed_fit_anywhere():
+    assert Amount(0.0, 0.0).fits(Amount(-5.0, -5.0))
+    assert not Amount(1.0, 0.0).fits(Amount(0.5, 10.0))

@@ -15,11 +15,12 @@ from dln_core.llm.call_log import CallLog
 from dln_core.llm.simulated import InContextReader
 from dln_core.trial import Services
 from orchestrator import calls
-from orchestrator.actor import TrialActor
+from orchestrator.actor import Order, TrialActor
 from orchestrator.call_files import CALLS_FILE, append_calls, read_calls
 from orchestrator.calls import gather_calls, show_calls
 from orchestrator.comparison import baseline_of
 from orchestrator.journal import Journal
+from orchestrator.materials import Materials
 from orchestrator.plan import Plan
 from orchestrator.resuming import Begun
 from tests.servers import serve
@@ -196,9 +197,9 @@ def test_whether_calls_are_logged_changes_no_trial(toy_plan):
 async def run_unit(actor: TrialActor) -> dict:
     """Do the first unit of work and hand over what was logged, as the driver has it done."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(actor.hold)
+        tasks.start_soon(actor.hold, {})
         try:
-            await actor.advance("null", finish=False)
+            await actor.advance(Order(state="null"))
         except LLMError:
             pass
         finally:
@@ -211,7 +212,8 @@ def actor_of(plan: Plan, call_log: CallLog | None) -> TrialActor:
     services = Services(
         limits=plan.run.limits, cache=plan.run.cache, store="toy", call_log=call_log
     )
-    return TrialActor("t", 1, plan.trials[0].settings, services, Begun())
+    settings = plan.trials[0].settings
+    return TrialActor("t", 1, settings, services, Begun(), Materials.read(settings))
 
 
 ALL_CALLS = CallLogConfig(share=1.0)

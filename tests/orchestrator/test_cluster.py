@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from dln_core.errors import ClusterError, LLMError
-from orchestrator.cluster import connect, free_port
+from orchestrator.cluster import connect, free_port, remote_errors
 from orchestrator.local_server import serve, served_models, with_addresses
 from orchestrator.schema import ClusterConfig
 
@@ -25,6 +25,17 @@ def test_an_actor_that_fits_nowhere_is_told_with_figures():
         connect(ClusterConfig(cpus_per_trial=5000)),
     ):
         pass
+
+
+def test_an_error_of_anothers_code_comes_back_as_it_was_raised_with_its_traceback():
+    import ray
+
+    cause = RuntimeError("kaboom")
+    error = ray.exceptions.RayTaskError("run", 'File "theirs.py", line 7', cause)
+    with pytest.raises(RuntimeError, match="kaboom") as raised, remote_errors():
+        raise error.as_instanceof_cause()
+    assert raised.value is cause
+    assert "theirs.py" in cause.__notes__[0]
 
 
 def test_a_taken_dashboard_port_is_replaced():

@@ -83,6 +83,19 @@ def test_points_share_no_object_that_can_change(composer: Composer) -> None:
     assert second.network.layers[0].instruction is None
 
 
+def test_points_may_refer_to_what_differs_between_them(composer: Composer) -> None:
+    refers = ["seed=3,4", "trainer.num_prompts=${seed}", "trainer.batch_size=5,6"]
+    configs = composer.compose(refers, multirun=True)
+    found = [(c.seed, c.trainer.num_prompts, c.trainer.batch_size) for c in configs]
+    assert found == [(3, 3, 5), (3, 3, 6), (4, 4, 5), (4, 4, 6)]
+
+
+def test_what_fits_one_point_and_not_another_is_told(composer: Composer) -> None:
+    phases = "trainer.phases=[],[{layers:[thoughts],num_iterations:1}]"
+    with pytest.raises(ConfigError, match="names 'thoughts', which is no trained layer"):
+        composer.compose([phases, "trainer.patience=null", "seed=1,2"], multirun=True)
+
+
 def test_a_backward_model_is_chosen_like_the_forward_one(composer: Composer) -> None:
     [alone] = composer.compose([])
     [both] = composer.compose(["backward_llm=openai", "backward_llm.model=other"])

@@ -52,6 +52,10 @@ def test_every_option_composes(composer: Composer, position: int) -> None:
         overrides += ["llm.base_url=http://localhost/v1", "llm.model=any"]
     if chosen["task"] in FORMATS:
         overrides += ["task.path=mine", "task.input=text", "task.label=answer"]
+    if chosen["scheduler"] == "asha":
+        overrides += ["trainer.num_iterations=20"]
+    if chosen["search"] != "grid":
+        overrides += ["search.num_settings=1", "trainer.num_prompts=4,8"]
     config = compose_one(composer, *overrides)
     assert config.network.name == chosen["network"]
     assert config.trainer.preset == chosen["trainer"]

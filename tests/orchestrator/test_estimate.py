@@ -22,8 +22,8 @@ from dln_core.config import (
 )
 from dln_core.config.baselines import DEFAULT_BASELINES
 from dln_core.errors import ScoringError
+from orchestrator.amounts import Estimate
 from orchestrator.estimate import (
-    Estimate,
     estimate_baselines,
     estimate_trial,
     sum_estimates,

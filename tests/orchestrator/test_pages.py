@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 
-from orchestrator.pages import candidates_table, network_page, prompts_page
+from orchestrator.tracking.pages import candidates_csv, network_page, prompts_page
 
 TWO_PROMPTS = {
     "name": "output",
@@ -60,7 +63,7 @@ def test_a_single_prompt_needs_no_number():
 
 
 def test_candidates_stand_by_prompt_and_reward_and_those_too_long_come_last(step):
-    page = prompts_page(step)
+    page = prompts_page(step, None)
     order = ["Try 1 of 0", "Try 0 of 0", "Try 2 of 0", "Try 0 of 1"]
     positions = [page.index(text) for text in order]
     assert positions == sorted(positions)
@@ -71,8 +74,19 @@ def test_candidates_stand_by_prompt_and_reward_and_those_too_long_come_last(step
 
 
 def test_the_table_of_candidates_has_a_cell_for_every_heading(step):
-    table = candidates_table(step["candidates"])
-    assert {len(row) for row in table["data"]} == {len(table["columns"])}
-    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert [row["reward"] for row in rows] == [-0.1, -0.9, None, -0.5]
-    assert rows[0]["num_examples"] == 4
+    rows = list(csv.DictReader(io.StringIO(candidates_csv(step["candidates"]))))
+    assert [row["reward"] for row in rows] == ["-0.1000", "-0.9000", "", "-0.5000"]
+    assert [row["prompt"] for row in rows] == ["1", "1", "1", "2"]
+    assert rows[0]["num_examples"] == "4"
+
+
+def test_a_step_shows_what_changed_sentence_by_sentence(toy_event):
+    def network(instruction):
+        prompt = {"instruction": instruction, "demonstrations": []}
+        return {"layers": [{"name": "output", "width": 1, "prompts": [prompt]}]}
+
+    before = network("Read it. Say Urgent or Normal.")
+    step = toy_event(2, network=network("Read it twice. Say Urgent or Normal."))
+    page = prompts_page(step, before)
+    assert "-Read it.\n+Read it twice.\n Say Urgent or Normal." in page
+    assert "## Changes\n\nNone." in prompts_page(toy_event(2, network=before), before)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 
 import pytest
 
@@ -10,7 +9,7 @@ from dln_core.errors import JournalError
 from orchestrator.comparison import baseline_of, gather
 from orchestrator.journal import Journal
 from orchestrator.results import COLUMNS, report, write_results
-from orchestrator.table import HEADINGS, headings, result_cells, title
+from orchestrator.table import headings, result_cells, title
 
 
 def baseline(name, correct):
@@ -90,63 +89,22 @@ def test_no_p_value_is_given_for_other_items(finished):
     assert results_of(finished).comparisons[trial.trial_id].p_value is None
 
 
-def test_reference_points_that_were_asked_for_have_columns_too(finished):
+def test_reference_points_that_were_asked_for_have_columns(finished):
     journal, trial = Journal(finished.out_dir), finished.trials[0]
     rows = [baseline(name, {"a": True, "b": False}) for name in ("initial", "kate", "few_shot")]
     journal.write_baselines(baseline_of(finished, trial), rows)
     results = results_of(finished)
     cells = dict(zip(headings(results), result_cells(results)[0], strict=True))
-    assert (cells["few-shot"], cells["majority"], cells["kate"]) == ("50.0", "-", "50.0")
+    assert list(cells)[-2:] == ["few-shot", "kate"]
+    assert (cells["few-shot"], cells["kate"]) == ("50.0", "50.0")
 
 
 def test_what_is_not_significant_is_called_so(finished):
-    cells = dict(zip(HEADINGS, result_cells(results_of(finished))[0], strict=True))
+    results = results_of(finished)
+    cells = dict(zip(headings(results), result_cells(results)[0], strict=True))
     assert cells["p, exact paired"] == "1 not significant"
     assert (cells["test before"], cells["after"]) == ("0.0 [0.0, 100.0]", "50.0 [10.0, 90.0]")
-    assert (cells["gain"], cells["majority"], cells["few-shot"]) == ("+50.0", "50.0", "-")
-
-
-def test_the_report_is_rebuilt_from_the_journals_alone(finished):
-    assert report(finished) == 0
-    page = (finished.out_dir / "report.html").read_text()
-    assert "Say Urgent or Normal." in page
-    assert "not significant" in page
-    assert not re.search(r"""(src|href)=["']?(?!#)""", page)
-    assert (finished.out_dir / "baselines.csv").read_text().count("\n") == 3
-
-
-def test_texts_of_a_model_are_no_markup_in_the_report(finished, toy_event):
-    trial = finished.trials[1]
-    prompt = {"instruction": "<script>", "demonstrations": []}
-    layer = {"name": "output", "width": 1, "prompts": [prompt]}
-    with Journal.locked(finished.out_dir) as journal:
-        record = journal.recover(trial.trial_id)
-        record.begin(trial.settings)
-        record.append(toy_event(0, network={"layers": [layer]}), {})
-    report(finished)
-    page = (finished.out_dir / "report.html").read_text()
-    assert "<script>" not in page
-    assert "&lt;script&gt;" in page
-
-
-def test_the_report_shows_every_prompt_of_a_layer_and_the_names_of_tools(finished, toy_event):
-    trial = finished.trials[1]
-    prompts = [
-        {"instruction": "First one.", "demonstrations": []},
-        {"instruction": "Second one.", "demonstrations": [{"input": "2+2", "output": "Four"}]},
-    ]
-    layers = [
-        {"name": "observation", "width": 1, "tools": ["calculator"]},
-        {"name": "output", "width": 2, "prompts": prompts},
-    ]
-    with Journal.locked(finished.out_dir) as journal:
-        record = journal.recover(trial.trial_id)
-        record.begin(trial.settings)
-        record.append(toy_event(0, network={"layers": layers}), {})
-    report(finished)
-    page = (finished.out_dir / "report.html").read_text()
-    shown = ("Tools: calculator", "output (2 copies)", "Prompt 1", "First one.", "Second one.")
-    assert all(text in page for text in (*shown, "2+2"))
+    assert (cells["gain"], cells["majority"]) == ("+50.0", "50.0")
 
 
 def test_a_folder_without_a_sweep_has_no_report(toy_plan):

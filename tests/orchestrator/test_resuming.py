@@ -6,11 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from dln_core.config import LayerConfig, LLMConfig, NetworkConfig, ScoringConfig, TrialSettings
+from dln_core.config import (
+    DataConfig,
+    LayerConfig,
+    LLMConfig,
+    NetworkConfig,
+    ScoringConfig,
+    TaskConfig,
+    TrialSettings,
+)
 from dln_core.errors import ScoringError
 from dln_core.llm.simulated import InContextReader
 from dln_core.trial import Services
 from orchestrator.resuming import Begun, open_trial
+from orchestrator.summary import TrialSummary
 from tests.servers import serve
 
 
@@ -25,7 +34,9 @@ def settings_for(server, **llm) -> TrialSettings:
 
 
 def begun_of(trial_started) -> Begun:
-    return Begun(trial_started["endpoint_rung"], trial_started["api"])
+    summary = TrialSummary()
+    summary.add(trial_started)
+    return Begun.of(summary)
 
 
 async def started(settings, services):
@@ -77,6 +88,38 @@ async def test_a_trial_that_began_by_sampling_goes_on_by_sampling(services):
         with pytest.raises(ScoringError, match="began with m on the scoring rung label, but"):
             async with open_trial(settings, services, begun):
                 pass
+
+
+def judged_by(server) -> TrialSettings:
+    """A trial of the simulated model that a model on this server judges."""
+    judge = LLMConfig(provider="openai_compatible", model="j", base_url=server.base_url)
+    return TrialSettings(
+        task=TaskConfig(name="stock_count", judge="llm"),
+        network=NetworkConfig(name="zero_shot", layers=[LayerConfig(trained=False)]),
+        data=DataConfig(max_dev=3, max_test=3),
+        llm=LLMConfig(provider="simulated", model="m"),
+        judge_llm=judge,
+    )
+
+
+async def test_a_lower_rung_of_the_model_that_judges_ends_a_resumed_trial_too(services):
+    async with serve(InContextReader()) as rich:
+        begun = begun_of(await started(judged_by(rich), services))
+        assert (begun.judge_rung, begun.judge_api) == ("score", "chat")
+    # What is left are written verdicts, which are another measure.
+    async with serve(InContextReader(), routes={"chat/completions"}, next_token="null") as poor:
+        expected = "began with m on the scoring rung score, judged by j on the rung score, but"
+        with pytest.raises(ScoringError, match=expected):
+            async with open_trial(judged_by(poor), services, begun):
+                pass
+        event = await started(judged_by(poor), services)
+        assert event["judge_rung"] == "monte_carlo"
+        begun = begun_of(event)
+    # One that began with written verdicts goes on with them.
+    async with serve(InContextReader()) as rich:
+        async with open_trial(judged_by(rich), services, begun) as trial:
+            advance = await trial.advance(None)
+        assert advance.event["judge_rung"] == "monte_carlo"
 
 
 def test_what_else_is_set_of_scoring_is_kept():

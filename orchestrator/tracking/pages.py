@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import csv
+import difflib
+import io
 import math
+import re
 from typing import Any
 
 COLUMNS = (
-    "layer", "prompt", "source", "selected", "reward", "objective", "trust_region_kl",
-    "num_examples", "instruction", "demonstrations",
+    "layer", "prompt", "selected", "reward", "instruction", "demonstrations", "source", "objective",
+    "trust_region_kl", "num_examples",
 )  # fmt: skip
 
 
-def prompts_page(event: dict[str, Any]) -> str:
-    """Write a step's prompts by layer, and its candidates from the best reward down, as Markdown.
+def prompts_page(event: dict[str, Any], before: dict[str, Any] | None) -> str:
+    """Write what a step changed, its prompts by layer, its candidates and metrics as Markdown.
 
     Texts stand in fences longer than any within them: what a model wrote never becomes markup.
+
+    Args:
+        event: The start of a trial or a step of it.
+        before: The network before the step; None at the start.
     """
     lines = [f"# {'Prompts at the start' if event['step'] == 0 else 'Step ' + str(event['step'])}"]
-    lines += ["", *_metric_lines(event["metrics"])]
+    lines.append("")
+    if before is not None:
+        changes = _changes(before, event["network"])
+        lines += ["## Changes", "", *(_fenced(changes, "diff") if changes else ["None."]), ""]
     lines += network_lines(event["network"])
     if event["candidates"]:
         lines += ["## Candidates", "", *_candidate_lines(event["candidates"])]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_metric_lines(event["metrics"])]) + "\n"
 
 
 def network_page(title: str, network: dict[str, Any]) -> str:
@@ -45,10 +56,45 @@ def network_lines(network: dict[str, Any]) -> list[str]:
     return lines
 
 
-def candidates_table(candidates: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a step's candidates, best reward first, in the layout of MLflow's tables."""
-    rows = [[candidate.get(column) for column in COLUMNS] for candidate in _ranked(candidates)]
-    return {"columns": list(COLUMNS), "data": rows}
+def candidates_csv(candidates: list[dict[str, Any]]) -> str:
+    """Write a step's candidates as a table, by prompt and from the best reward down."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for candidate in _ranked(candidates):
+        shown = [f"{one['input']} -> {one['output']}" for one in candidate["demonstrations"]]
+        row = candidate | {"prompt": candidate["prompt"] + 1, "demonstrations": "\n".join(shown)}
+        writer.writerow({name: _rounded(value) for name, value in row.items()})
+    return text.getvalue()
+
+
+def prompt_text(prompt: dict[str, Any]) -> str:
+    """Write a prompt as plain text: its instruction, then its demonstrations."""
+    parts = [prompt["instruction"]]
+    parts += [f"{shown['input']}\n-> {shown['output']}" for shown in prompt["demonstrations"]]
+    return "\n\n".join(parts)
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.4f}" if isinstance(value, float) else value
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Write how prompts changed, a sentence a line; empty if they did not."""
+    changed = difflib.unified_diff(_sentences(before), _sentences(after), lineterm="")
+    lines = [line for line in changed if not line.startswith(("--- ", "+++ ", "@@ "))]
+    return "\n".join(lines)
+
+
+def _sentences(network: dict[str, Any]) -> list[str]:
+    """All that is learned of a network, in lines short enough to be compared by eye."""
+    lines: list[str] = []
+    for layer in network["layers"]:
+        for number, prompt in enumerate(layer.get("prompts", ()), start=1):
+            lines.append(f"[{layer['name']}, prompt {number}]")
+            for line in prompt_text(prompt).splitlines():
+                lines += re.split(r"(?<=[.!?])\s+", line)
+    return lines
 
 
 def _prompt_lines(prompt: dict[str, Any]) -> list[str]:
@@ -74,7 +120,7 @@ def _metric_lines(metrics: dict[str, float]) -> list[str]:
     if not metrics:
         return []
     rows = [f"| {name} | {value:.6g} |" for name, value in sorted(metrics.items())]
-    return ["| metric | value |", "|---|---|", *rows, ""]
+    return ["", "## Metrics", "", "| metric | value |", "|---|---|", *rows, ""]
 
 
 def _candidate_lines(candidates: list[dict[str, Any]]) -> list[str]:
@@ -103,8 +149,8 @@ def _cell(text: str) -> str:
     return flat
 
 
-def _fenced(text: str) -> list[str]:
+def _fenced(text: str, language: str = "text") -> list[str]:
     fence = "```"
     while fence in text:
         fence += "`"
-    return [f"{fence}text", text, fence]
+    return [f"{fence}{language}", text, fence]

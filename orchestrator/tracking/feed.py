@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from dln_core.errors import TrackingError
 from orchestrator.plan import PlannedTrial
-from orchestrator.tracking import Tracker
+from orchestrator.tracking.tracker import Tracker
 
 BATCH_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0

@@ -5,16 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dln_core.config import TrialSettings
-from orchestrator.summary import TrialSummary
+from orchestrator.journal import Journal
+from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.summary import WORK, TrialSummary
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
+JOURNAL_TAG = "dln.journal"
+COMMIT_TAG = "mlflow.source.git.commit"
 
 
-def event_metrics(event: dict[str, Any], totals: TrialSummary) -> dict[str, float]:
+def event_metrics(event: dict[str, Any], totals: TrialSummary) -> list[Metric]:
     """Return the metrics of an event: its own, what it took, and the totals so far."""
-    if event["kind"] == "failed":
-        return {}
+    from mlflow.entities import Metric
+
+    if event["kind"] not in WORK:
+        return []
     metrics = {**event["metrics"], "seconds/step": event["seconds"]}
     metrics["tokens/prompt"] = totals.usage["tokens_prompt"]
     metrics["tokens/completion"] = totals.usage["tokens_completion"]
@@ -27,8 +37,42 @@ def event_metrics(event: dict[str, Any], totals: TrialSummary) -> dict[str, floa
     if event["kind"] == "finish":
         for name, suffix in (("accuracy", ""), ("low", "_low"), ("high", "_high")):
             metrics[f"test/accuracy{suffix}"] = event["test"][name]
-    known = {name: float(value) for name, value in metrics.items() if value is not None}
-    return {name: value for name, value in known.items() if math.isfinite(value)}
+    return [
+        Metric(name, float(value), milliseconds(event), event["step"])
+        for name, value in metrics.items()
+        if value is not None and math.isfinite(value)
+    ]
+
+
+def status_tags(totals: TrialSummary) -> dict[str, str]:
+    """Return the tags that tell how a trial stands."""
+    return {
+        "status": totals.status,
+        "rung": totals.rung or "",
+        "stopped": totals.stopped or "",
+        "error": totals.error or "",
+    }
+
+
+def sweep_tags(plan: Plan, journal: Journal) -> dict[str, str]:
+    """Return the tags that all runs of a sweep share."""
+    tags = {"sweep": plan.sweep, JOURNAL_TAG: journal.id}
+    if journal.git_commit:
+        tags |= {"git_commit": journal.git_commit, COMMIT_TAG: journal.git_commit}
+    return tags
+
+
+def run_tags(plan: Plan, trial: PlannedTrial, journal: Journal) -> dict[str, str]:
+    """Return the tags by which a trial's run is found and grouped."""
+    settings = trial.settings
+    return sweep_tags(plan, journal) | {
+        "kind": "trial",
+        "trial_id": trial.trial_id,
+        "task": settings.task.name,
+        "network": settings.network.name,
+        "seed": str(settings.seed),
+        "preset": settings.trainer.preset,
+    }
 
 
 def flat_params(settings: TrialSettings) -> dict[str, str]:

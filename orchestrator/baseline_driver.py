@@ -1,0 +1,57 @@
+"""Has the reference points of one task computed, and records them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import anyio.to_thread
+
+from orchestrator.actor import BaselineActor
+from orchestrator.call_files import collecting_calls
+from orchestrator.cluster import ActorLostError, remote_errors
+from orchestrator.jobs import BaselineJob
+from orchestrator.journal import Journal
+from orchestrator.local_server import with_addresses
+from orchestrator.trial_driver import Site
+
+
+async def compute_baselines(
+    job: BaselineJob, names: Sequence[str], journal: Journal, site: Site
+) -> None:
+    """Compute and record the named reference points; a lost actor is replaced some times.
+
+    Raises:
+        ActorLostError: If actors were lost too often.
+        JournalError: If they cannot be recorded.
+        DLNError: If they cannot be computed.
+    """
+    for num_deaths in itertools.count(1):
+        try:
+            rows = await _measured(job, names, journal, site)
+            break
+        except ActorLostError:
+            if num_deaths > site.max_deaths:
+                raise
+    await anyio.to_thread.run_sync(journal.write_baselines, job.baseline_id, rows)
+    for row in rows[:1]:  # every row carries the usage of all
+        site.budget.add(row)
+
+
+async def _measured(
+    job: BaselineJob, names: Sequence[str], journal: Journal, site: Site
+) -> list[dict[str, Any]]:
+    materials = await site.materials.of(job.settings)
+    actor = site.cluster.start_actor(
+        BaselineActor, f"{job.name} · {job.baseline_id[:6]}", job.name, site.services
+    )
+    path = journal.baseline_calls(job.baseline_id)
+    try:
+        settings = with_addresses(job.settings, await site.servers.addresses(actor))
+        async with collecting_calls(actor, site.services, path, {}):
+            with remote_errors():
+                rows: list[dict[str, Any]] = await actor.run.remote(settings, names, materials)
+    finally:
+        site.cluster.stop_actor(actor)
+    return rows

@@ -1,0 +1,165 @@
+"""A search in its output folder: what it has chosen stands, and the best on dev is its verdict."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dln_core.config import (
+    DataConfig,
+    GuideConfig,
+    LLMConfig,
+    NetworkConfig,
+    TaskConfig,
+    TrainerConfig,
+)
+from orchestrator.journal import Journal
+from orchestrator.schema import RunConfig, SearchConfig
+from orchestrator.search.rounds import SEARCH_FILE, Search
+from orchestrator.search.space import Numbers, Space
+
+SPACE = Space(
+    (Numbers("guide.temperature", 0.3, 1.0), Numbers("num_hidden", 2, 89)),
+    {"num_hidden": "2 to 89"},
+)
+
+
+@pytest.fixture
+def search(tmp_path):
+    """Open the search in its folder: of two settings of the trainer, with two seeds each."""
+
+    def opened(space=SPACE, kind="optuna", num_settings=5, round_size=2):
+        config = SearchConfig(kind=kind, num_settings=num_settings, seed=0, round_size=round_size)
+
+        def point(setting, seed):
+            trainer = TrainerConfig(
+                num_hidden=int(setting["num_hidden"]),
+                guide=GuideConfig(temperature=float(setting["guide.temperature"])),
+            )
+            return RunConfig(
+                task=TaskConfig(name="triage"),
+                network=NetworkConfig(name="dln1"),
+                llm=LLMConfig(provider="simulated", model="simulated"),
+                data=DataConfig(max_dev=8, max_test=12),
+                out_dir=str(tmp_path / "out"),
+                trainer=trainer,
+                search=config,
+                seed=seed,
+            )
+
+        def compose(*, choose):
+            settings = choose(RunConfig(search=config), space)
+            return [point(setting, seed) for setting in settings for seed in (1, 2)]
+
+        return Search(compose)
+
+    return opened
+
+
+@pytest.fixture
+def finish(toy_event):
+    """Journal a trial that has finished with an accuracy on dev."""
+
+    def make(plan, number, dev_accuracy):
+        trial = plan.trials[number]
+        with Journal.locked(plan.out_dir) as journal:
+            record = journal.recover(trial.trial_id)
+            epoch, best = record.begin(trial.settings), {"dev_accuracy": dev_accuracy, "step": 0}
+            record.append(toy_event(0, epoch=epoch, best=best), {})
+            record.append(toy_event(0, kind="finish", epoch=epoch, best=best), None)
+
+    return make
+
+
+def settings(search):
+    return [trial.varying for trial in search.plan.trials]
+
+
+def test_the_first_round_is_planned_before_anything_has_run(search):
+    opened = search()
+    assert len(opened.plan.trials) == 4
+    assert "first 2 of 5 settings" in opened.outlook()
+    assert "about 6 trials" in opened.outlook()
+    assert "no setting has finished" in opened.verdict()
+
+
+def test_a_random_search_is_planned_in_full(search):
+    opened = search(kind="random", num_settings=3, round_size=None)
+    assert len(opened.plan.trials) == 6
+    assert "all of the 3 settings" in opened.outlook()
+
+
+def test_rounds_follow_on_what_dev_says_and_a_resumed_search_goes_on_with_the_same(search, finish):
+    first = search()
+    for number, accuracy in enumerate((0.4, 0.6, 0.9, 0.7)):
+        finish(first.plan, number, accuracy)
+    assert first.advance()
+    assert len(first.plan.trials) == 8
+    resumed, chosen = search(), settings(first)
+    assert settings(resumed) == chosen
+    saved = json.loads((first.plan.out_dir / SEARCH_FILE).read_text())
+    assert [row["dev_accuracy"] for row in saved["settings"]] == [0.5, 0.8, None, None]
+    assert saved["best"] == 1
+    assert "of 2 settings the best on dev" in resumed.verdict()
+    assert "mean dev 80.0, mean test 50.0 over 2 trial(s)" in resumed.verdict()
+
+
+def test_what_was_chosen_does_not_depend_on_when_a_search_was_stopped(search, finish):
+    first = search()
+    for number in range(4):
+        finish(first.plan, number, 0.5)
+    later = search()
+    assert first.advance()
+    assert later.advance()
+    assert settings(later) == settings(first)
+
+
+def test_a_search_does_not_go_on_while_trials_are_open(search, finish):
+    opened = search()
+    for number in range(3):
+        finish(opened.plan, number, 0.5)
+    assert not opened.advance()
+    assert len(opened.plan.trials) == 4
+
+
+def test_a_longer_search_goes_on_where_a_shorter_one_ended(search, finish):
+    short = search(num_settings=2)
+    for number in range(4):
+        finish(short.plan, number, 0.5)
+    assert not short.advance()
+    longer = search(num_settings=3)
+    assert longer.advance()
+    assert [trial.trial_id for trial in longer.plan.trials[:4]] == [
+        trial.trial_id for trial in short.plan.trials
+    ]
+    assert len(longer.plan.trials) == 6
+
+
+def test_a_search_of_another_space_begins_anew(search, finish, capsys):
+    first = search()
+    for number in range(4):
+        finish(first.plan, number, 0.5)
+    first.advance()
+    other = search(Space(SPACE.dimensions, {"num_hidden": "2 to 79"}))
+    assert len(other.plan.trials) == 4
+    assert "begins anew" in capsys.readouterr().out
+
+
+def test_a_setting_of_which_a_trial_failed_is_not_the_best(search, finish, toy_event):
+    opened = search()
+    for number, accuracy in ((0, 0.5), (1, 0.5), (2, 0.9)):
+        finish(opened.plan, number, accuracy)
+    trial = opened.plan.trials[3]
+    with Journal.locked(opened.plan.out_dir) as journal:
+        record = journal.recover(trial.trial_id)
+        epoch = record.begin(trial.settings)
+        record.append({"kind": "failed", "step": 0, "epoch": epoch, "time": 0.0, "error": "x"}, {})
+    assert opened.advance()
+    assert "mean dev 50.0" in opened.verdict()
+
+
+def test_equal_trials_are_one_and_every_point_names_its_own(toy_plan):
+    plan = toy_plan(1, 2, trained=False)
+    assert len(plan.trials) == 1
+    assert plan.points == (plan.trials[0].trial_id,) * 2

@@ -1,0 +1,81 @@
+"""Which settings are tried: the same ones whenever the same search is asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from dln_core.errors import ConfigError
+from orchestrator.schema import ClusterConfig, RunConfig, SearchConfig
+from orchestrator.search.sampling import Tried, choose, draw, first_settings, next_settings
+from orchestrator.search.space import Choice, Numbers, Space
+
+SPACE = Space((Choice("a", ("x", "y")), Numbers("b", 0.0, 1.0), Numbers("c", 1, 9)), {})
+
+
+def run_of(**search):
+    return RunConfig(search=SearchConfig(**search), cluster=ClusterConfig(max_trials=3))
+
+
+def peak(setting):
+    """Best in the middle of b, and a little better with x."""
+    return 0.9 - abs(float(setting["b"]) - 0.5) + 0.05 * (setting["a"] == "x")
+
+
+def searched(num_settings, *, seed=0):
+    """All settings of a search by Optuna, with their dev accuracies."""
+    run, tried = run_of(kind="optuna", num_settings=num_settings, seed=seed), []
+    while following := next_settings(run, SPACE, tried):
+        assert len(following) == min(3, num_settings - len(tried))
+        tried += [Tried(setting, peak(setting)) for setting in following]
+    return tried
+
+
+def test_random_settings_are_a_function_of_the_seed():
+    assert draw(SPACE, 8, seed=1) == draw(SPACE, 8, seed=1)
+    assert draw(SPACE, 8, seed=1) != draw(SPACE, 8, seed=2)
+
+
+def test_a_longer_random_search_begins_with_the_shorter_one():
+    short, long = (run_of(kind="random", num_settings=n, seed=1) for n in (3, 7))
+    assert first_settings(long, SPACE)[:3] == first_settings(short, SPACE)
+    assert next_settings(short, SPACE, [Tried(s, 0.5) for s in draw(SPACE, 3, 1)]) == []
+
+
+def test_the_same_results_lead_to_the_same_settings():
+    assert searched(15) == searched(15)
+    assert searched(15)[:9] == searched(9)
+    assert searched(15) != searched(15, seed=1)
+
+
+def test_optunas_later_settings_are_nearer_to_the_best():
+    tried = searched(60, seed=1)
+    means = [sum(each.dev_accuracy for each in part) / 20 for part in (tried[:20], tried[40:])]
+    assert means[1] > means[0] + 0.1
+
+
+def test_settings_of_one_round_differ():
+    known = [Tried(setting, peak(setting)) for setting in draw(SPACE, 12, seed=3)]
+    chosen = choose(SPACE, known, 4, seed=3)
+    assert len({setting["b"] for setting in chosen}) == 4
+
+
+def test_a_setting_without_result_is_passed_over():
+    known = [Tried(setting, peak(setting)) for setting in draw(SPACE, 12, seed=3)]
+    failed = [Tried(setting, None) for setting in draw(SPACE, 2, seed=4)]
+    assert len(choose(SPACE, [*known, *failed], 4, seed=3)) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"kind": "bayes"}, "search.kind=bayes is unknown"),
+        ({"num_settings": 3}, "num_settings=3 has no meaning with search=grid"),
+        ({"kind": "optuna", "num_settings": 0, "seed": 0}, "num_settings=0 must be 1 or more"),
+        ({"kind": "random", "num_settings": 3, "seed": -1}, "seed=-1 must be 0 or more"),
+        ({"kind": "random", "num_settings": 3, "seed": 0, "round_size": 2}, "search=optuna, or"),
+        ({"kind": "optuna", "num_settings": 3, "seed": 0, "round_size": 0}, "must be above zero"),
+    ],
+)
+def test_wrong_settings_of_a_search_are_told(values, told):
+    with pytest.raises(ConfigError, match=told):
+        SearchConfig(**values)

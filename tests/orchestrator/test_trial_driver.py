@@ -1,0 +1,164 @@
+"""What a driver decides for one trial, with the real actor in this process instead of Ray's."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from dln_core.trial import Services
+from orchestrator.budget import Budget
+from orchestrator.journal import TrialJournal
+from orchestrator.materials import MaterialsStore
+from orchestrator.schema import BudgetConfig
+from orchestrator.trial_driver import Site, TrialDriver
+
+
+class Method:
+    def __init__(self, method):
+        self._method = method
+
+    def remote(self, *args):
+        return asyncio.ensure_future(self._method(*args))
+
+
+class Handle:
+    """An actor of this process, called as Ray's are."""
+
+    def __init__(self, actor):
+        self._actor = actor
+
+    def __getattr__(self, name):
+        return Method(getattr(self._actor, name))
+
+
+class InProcess:
+    """Stands where a cluster is; it also stands for its servers, of which there are none."""
+
+    def start_actor(self, actor_class, _name, *args, resources=None):
+        return Handle(actor_class(*args))
+
+    def stop_actor(self, _actor):
+        pass
+
+    def share(self, value):
+        return value
+
+    async def addresses(self, _actor):
+        return {}
+
+
+class PruneAfter:
+    def __init__(self, step):
+        self.step, self.asked = step, 0
+
+    def prunes(self, _trial_id):
+        self.asked += 1
+        return self.asked > self.step
+
+
+def bound_for(parts, num_steps):
+    """Tokens that leave so many steps beside what a trial takes without any."""
+    least = (parts.validation + parts.test).times(parts.growth) + parts.validation
+    return int((least + parts.step.times(num_steps)).tokens)
+
+
+class Driven:
+    """One trial, driven again and again from its folder."""
+
+    def __init__(self, plan, folder):
+        self.plan, (self.trial,) = plan, plan.trials
+        self.folder = folder
+        self.journal = TrialJournal.recover(folder)
+
+    async def run(self, budget=None, pruner=None):
+        self.journal = TrialJournal.recover(self.folder)
+        cluster = InProcess()
+        site = Site(
+            cluster=cluster,
+            max_deaths=0,
+            services=Services(cache=self.plan.run.cache, store="toy"),
+            budget=Budget(budget or BudgetConfig(), [(self.trial, self.journal.summary)]),
+            observers=(),
+            servers=cluster,
+            materials=MaterialsStore(cluster),
+            pruner=pruner,
+        )
+        assert await site.budget.begin(self.trial.trial_id) is None
+        await TrialDriver(self.trial, self.journal, site).run()
+        return self.journal.summary
+
+    def kinds(self):
+        lines = (self.folder / "events.jsonl").read_text().splitlines()
+        return [line.partition('"kind":"')[2].partition('"')[0] for line in lines]
+
+
+@pytest.fixture
+def driven(toy_plan, tmp_path):
+    plan = toy_plan()
+    (trial,) = plan.trials
+    settings = replace(
+        trial.settings, trainer=replace(trial.settings.trainer, num_iterations=4, patience=None)
+    )
+    plan = replace(plan, trials=(replace(trial, settings=settings),))
+    return Driven(plan, tmp_path / "trial")
+
+
+async def test_a_trial_runs_to_its_end(driven):
+    summary = await driven.run()
+    assert driven.kinds() == ["start", "step", "step", "step", "step", "finish"]
+    assert (summary.status, summary.stopped, summary.test_looks) == ("finished", None, 1)
+
+
+async def test_a_pruned_trial_is_tested_and_says_so(driven):
+    summary = await driven.run(pruner=PruneAfter(1))
+    assert driven.kinds() == ["start", "step", "stop", "finish"]
+    assert (summary.stopped, summary.steps) == ("pruned", 1)
+    assert summary.test is not None
+
+
+async def test_a_decision_to_stop_is_kept_by_a_driver_that_would_decide_otherwise(driven):
+    await driven.run(pruner=PruneAfter(1))
+    events = (driven.folder / "events.jsonl").read_text().splitlines(keepends=True)
+    state = driven.folder / "state.json"
+    # As a kill between the decision and the test leaves it.
+    (driven.folder / "events.jsonl").write_text("".join(events[:-1]))
+    state.write_text(state.read_text().replace('"num_events":4', '"num_events":3'))
+    summary = await driven.run(pruner=None)
+    assert driven.kinds() == ["start", "step", "stop", "finish"]
+    assert summary.stopped == "pruned"
+
+
+async def test_a_larger_budget_goes_on_from_where_training_was_and_counts_the_looks(driven):
+    least = bound_for(driven.trial.parts, 1.2)
+    summary = await driven.run(BudgetConfig(max_tokens=least))
+    assert summary.stopped == "budget"
+    assert summary.tokens <= least
+    steps = summary.steps
+    summary = await driven.run()
+    assert (summary.stopped, summary.steps, summary.test_looks) == (None, 4, 2)
+    assert steps < 4
+    kinds = driven.kinds()
+    assert kinds.count("step") == 4
+    assert kinds[kinds.index("finish") + 1] == "reopen"
+
+
+async def test_training_in_two_parts_ends_as_training_in_one(driven, toy_plan, tmp_path):
+    least = bound_for(driven.trial.parts, 1.2)
+    await driven.run(BudgetConfig(max_tokens=least))
+    assert driven.journal.summary.stopped == "budget"
+    await driven.run()
+    whole = Driven(driven.plan, tmp_path / "whole")
+    await whole.run()
+    name = "network.json"
+    assert (driven.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+async def test_no_budget_is_passed_by_more_than_the_calls_in_flight(driven):
+    for part in (0.3, 0.6, 1.1, 1.7, 2.3):
+        bound = bound_for(driven.trial.parts, part)
+        other = Driven(driven.plan, driven.folder.with_name(f"part{part}"))
+        summary = await other.run(BudgetConfig(max_tokens=bound))
+        assert summary.tokens <= bound
+        assert summary.test is not None
