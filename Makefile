@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart test check bench clean
+.PHONY: quickstart test check bench chaos clean
 
 quickstart: $(STAMP)
 	$(BIN)/python -m dln_core.llm.local pull qwen2.5-coder-0.5b
@@ -24,7 +24,15 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.planted
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.limits
+	$(BIN)/python -m benchmarks.cluster_limits
+	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.tasks
+	$(BIN)/python -m benchmarks.tracking
+	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.local_engine
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.e2e.chaos
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, this is " + sys.version)'
