@@ -67,6 +67,7 @@ class Service:
                 if connection.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(0.05)
+        self.kill()
         raise AssertionError(f"{self._command} does not listen: {self._log.read_text()[-2000:]}")
 
     def pause(self) -> None:

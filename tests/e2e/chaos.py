@@ -34,7 +34,8 @@ TIMES_AND_PAYMENTS = (
     "seconds", "cost_usd", "paid_calls", "paid_tokens_prompt", "paid_tokens_completion",
 )  # fmt: skip
 SWEEP = (
-    # Trials that ask for the same texts at the same moment would both send them.
+    # Processes that ask for the same texts at the same moment both send them: there are none such.
+    "baselines=[majority,initial,few_shot]",
     "-m", "task=triage,routing", "network=dln1,dln2", "seed=13", "trainer=fast",
     "trainer.num_iterations=5", "trainer.batch_size=6", "trainer.num_prompts=4",
     "trainer.num_hidden=2", "data.max_dev=10", "data.max_test=20", "cluster.max_trials=2",

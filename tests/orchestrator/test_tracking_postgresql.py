@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -80,7 +81,7 @@ def postgres() -> Iterator[Postgres]:
         pytest.skip("no PostgreSQL is installed")
     if os.geteuid() == 0 and shutil.which("setpriv") is None:
         pytest.skip("PostgreSQL does not run as root, and there is no setpriv")
-    with open_to_all(Path("/tmp") / f"dln-postgres-{os.getpid()}") as folder:
+    with open_to_all(Path(gettempdir()) / f"dln-postgres-{os.getpid()}") as folder:
         server = Postgres(folder)
         server.start()
         try:
