@@ -28,10 +28,10 @@ from dln_core.llm.connect import connect, open_stores
 from dln_core.llm.serving.listening import listen
 from dln_core.llm.simulated.server import Handler, ServerConfig, SimulatedServer
 from dln_core.types import Message
-from orchestrator.cluster import Cluster
-from orchestrator.cluster import connect as connect_cluster
+from orchestrator.cluster.ray_cluster import Cluster
+from orchestrator.cluster.ray_cluster import connect as connect_cluster
 from orchestrator.limiter.remote import RemoteLimiters
-from orchestrator.schema import ClusterConfig
+from orchestrator.settings.schema import ClusterConfig
 
 NUM_ACTORS = 8
 NUM_WORKERS = 64

@@ -29,7 +29,7 @@ from dln_core.config import TrainerConfig
 from orchestrator.comparison import baseline_of
 from orchestrator.files import to_json, write_atomic
 from orchestrator.journal import Journal
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.results import report
 from tests.browser import CHROMIUM, browser_page
 from tests.recorded import plan_sweep, record_sweep

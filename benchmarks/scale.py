@@ -35,15 +35,15 @@ from dln_core.config import (
 )
 from dln_core.llm.limits import Cost, Outcome
 from dln_core.trial import Services, Trial
-from orchestrator.cluster import Cluster
-from orchestrator.cluster import connect as connect_cluster
+from orchestrator.cluster.ray_cluster import Cluster
+from orchestrator.cluster.ray_cluster import connect as connect_cluster
 from orchestrator.files import to_json
 from orchestrator.journal import TrialJournal
 from orchestrator.limiter.client import ClusterLimiter
 from orchestrator.limiter.messages import Allotment, Ask, Ended, Report
 from orchestrator.limiter.remote import LimiterActor
 from orchestrator.limiter.server import SharedLimits
-from orchestrator.schema import ClusterConfig
+from orchestrator.settings.schema import ClusterConfig
 from tests.virtual_time import run_virtually
 
 NUM_TRIALS, NUM_ACTORS = 10_000, 1000
@@ -57,8 +57,8 @@ ENDPOINTS = {
     "60,000 requests a minute": LimitsConfig(requests_per_minute=60_000, max_concurrency=None),
     "2,000 texts in flight": LimitsConfig(max_concurrency=2000),
 }
-ROW = "{:<26}{:>8}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}"
-HEADINGS = ("endpoint", "actors", "trials", "seconds", "used", "limiter", "driver", "fairness")
+ROW = "{:<26}{:>8}{:>10}{:>10}{:>10}{:>10}{:>10}"
+HEADINGS = ("endpoint", "actors", "trials", "seconds", "used", "limiter", "driver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +191,16 @@ class Model:
         self._left = iter(range(num_trials))
         self._rng = random.Random(13)
         self.limiter, self.driver = Desk(), Desk()
-        self.num_calls = [0] * num_actors
+        self._num_actors = num_actors
+        self.num_calls = 0
         self.took_s = 0.0
         self.seconds_in_flight = 0.0
 
     async def run(self) -> None:
         """Run all trials."""
         async with anyio.create_task_group() as tasks:
-            for place in range(len(self.num_calls)):
-                tasks.start_soon(self._run_trials, place)
+            for _ in range(self._num_actors):
+                tasks.start_soon(self._run_trials)
         self.took_s = anyio.current_time()
 
     async def _exchange(self, report: Report) -> Allotment:
@@ -207,49 +208,46 @@ class Model:
         await self.limiter.work(self._costs.report_s)
         return self._shared.exchange(report)
 
-    async def _run_trials(self, place: int) -> None:
+    async def _run_trials(self) -> None:
         for _ in self._left:
             await self.driver.work(self._costs.start_s)
             client = ClusterLimiter(self._exchange, self._limits)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(client.run)
                 for _ in range(UNITS):
-                    await self._run_unit(place, client)
+                    await self._run_unit(client)
                     await self.driver.work(self._costs.unit_s)
                 tasks.cancel_scope.cancel()
             await client.leave()
 
-    async def _run_unit(self, place: int, client: ClusterLimiter) -> None:
+    async def _run_unit(self, client: ClusterLimiter) -> None:
         async with anyio.create_task_group() as calls:
             for _ in range(CALLS):
-                calls.start_soon(self._call, place, client)
+                calls.start_soon(self._call, client)
 
-    async def _call(self, place: int, client: ClusterLimiter) -> None:
+    async def _call(self, client: ClusterLimiter) -> None:
         lease = await client.acquire(CALL)
         took_s = self._rng.uniform(*LATENCY_S)
         await anyio.sleep(took_s)
         self.seconds_in_flight += took_s
-        self.num_calls[place] += 1
+        self.num_calls += 1
         lease.settle(Outcome.answered, CALL.tokens)
 
     def row(self, name: str) -> str:
         """Write one line of the table."""
-        total = sum(self.num_calls)
         per_minute = self._limits.requests_per_minute
         if per_minute is not None:
-            used = total / self.took_s * 60 / per_minute
+            used = self.num_calls / self.took_s * 60 / per_minute
         else:
             used = self.seconds_in_flight / self.took_s / (self._limits.max_concurrency or 1)
-        fairness = min(self.num_calls) * len(self.num_calls) / total
         return ROW.format(
             name,
-            len(self.num_calls),
-            total // (UNITS * CALLS),
+            self._num_actors,
+            self.num_calls // (UNITS * CALLS),
             f"{self.took_s:,.0f}",
             f"{100 * used:.0f} %",
             f"{100 * self.limiter.busy_s / self.took_s:.0f} %",
             f"{100 * self.driver.busy_s / self.took_s:.0f} %",
-            f"{fairness:.2f}",
         )
 
 

@@ -36,8 +36,8 @@ from dln_core.llm.simulated.server import ServerConfig, SimulatedServer
 from dln_core.llm.simulated.worlds import InContextReader
 from dln_core.trial import Services, Trial
 from orchestrator.journal import Journal
-from orchestrator.plan import Plan, PlannedTrial, make_plan
-from orchestrator.schema import RunConfig, TrackingConfig
+from orchestrator.planning.plan import Plan, PlannedTrial, make_plan
+from orchestrator.settings.schema import RunConfig, TrackingConfig
 from orchestrator.tracking import Tracker
 
 CONF = Path(__file__).parents[1] / "conf"

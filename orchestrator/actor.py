@@ -21,10 +21,10 @@ from dln_core.config import TrialSettings
 from dln_core.errors import DLNError
 from dln_core.llm.allowance import Allowance, Amount
 from dln_core.trial import Advance, Services, Trial
-from orchestrator.cluster_nodes import node_of_this_process
+from orchestrator.cluster.local_server import with_addresses
+from orchestrator.cluster.materials import Materials
+from orchestrator.cluster.nodes import node_of_this_process
 from orchestrator.groups import first_of
-from orchestrator.local_server import with_addresses
-from orchestrator.materials import Materials
 from orchestrator.metrics import Figures, limiter_figures, recording
 from orchestrator.resuming import Begun, open_trial
 

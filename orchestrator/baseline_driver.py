@@ -10,10 +10,10 @@ import anyio.to_thread
 
 from orchestrator.actor import BaselineActor
 from orchestrator.call_files import collecting_calls
-from orchestrator.cluster import ActorLostError, remote_errors
+from orchestrator.cluster.local_server import with_addresses
+from orchestrator.cluster.ray_cluster import ActorLostError, remote_errors
 from orchestrator.jobs import BaselineJob
 from orchestrator.journal import Journal
-from orchestrator.local_server import with_addresses
 from orchestrator.trial_driver import Site
 
 

@@ -23,9 +23,9 @@ import anyio
 from dln_core.config import LLMConfig
 from dln_core.errors import ConfigError
 from dln_core.llm.allowance import Amount
-from orchestrator.parts import Parts
-from orchestrator.plan import PlannedTrial
-from orchestrator.schema import BoundsConfig, BudgetConfig, RunConfig
+from orchestrator.planning.parts import Parts
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.settings.schema import BoundsConfig, BudgetConfig, RunConfig
 from orchestrator.summary import TrialSummary
 
 # How much more than expected a step may take before it is given up.

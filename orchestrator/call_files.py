@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from dln_core.errors import JournalError
 from dln_core.trial import Services
-from orchestrator.cluster import remote_errors
+from orchestrator.cluster.ray_cluster import remote_errors
 from orchestrator.files import journal_errors, to_json
 
 CALLS_FILE = "calls.jsonl"

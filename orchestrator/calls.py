@@ -14,11 +14,11 @@ from rich.table import Table
 
 from orchestrator.call_files import CALLS_FILE, read_calls
 from orchestrator.comparison import baseline_of
-from orchestrator.console import console, say
 from orchestrator.files import write_atomic
 from orchestrator.journal import Journal
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.report import render_page
+from orchestrator.terminal.console import console, say
 
 PAGE_FILE = "calls.html"
 # What a browser searches and shows without delay.

@@ -16,11 +16,11 @@ from hydra._internal.utils import _run_hydra, get_args_parser
 from omegaconf import DictConfig
 
 from dln_core.errors import ConfigError, DLNError, JournalError
-from orchestrator.compose import Composer, opened
 from orchestrator.interrupts import treat_sigterm_as_interrupt
+from orchestrator.settings.compose import Composer, opened
 
 if TYPE_CHECKING:
-    from orchestrator.plan import Plan
+    from orchestrator.planning.plan import Plan
     from orchestrator.search.rounds import Search
 
 INTERRUPTED = 130
@@ -65,7 +65,7 @@ def _carry_out(arguments: Sequence[str]) -> int:
         return _show(composer, parser, options)
 
     # They bring numpy and templates along, which --help and most mistakes need not pay for.
-    from orchestrator.plan import make_plan
+    from orchestrator.planning.plan import make_plan
     from orchestrator.search.rounds import Search
 
     if configs and configs[0].search.kind != "grid":
@@ -75,7 +75,7 @@ def _carry_out(arguments: Sequence[str]) -> int:
 
 
 def _act_on_search(search: Search) -> int:
-    from orchestrator.console import choose_output, say
+    from orchestrator.terminal.console import choose_output, say
 
     action = search.plan.run.action
     if action == "run":
@@ -91,13 +91,13 @@ def _act_on_search(search: Search) -> int:
 
 
 def _act(plan: Plan) -> int:
-    from orchestrator.console import choose_output
+    from orchestrator.terminal.console import choose_output
 
     choose_output(plan.run.output)
     match plan.run.action:
         case "plan":
-            from orchestrator.past import with_past
-            from orchestrator.plan_table import print_plan
+            from orchestrator.planning.past import with_past
+            from orchestrator.planning.plan_table import print_plan
 
             corrected = with_past(plan)
             print_plan(corrected)
@@ -135,7 +135,7 @@ def _act(plan: Plan) -> int:
 
 def _end(plan: Plan, exit_code: int) -> int:
     """Tell machines that a run has ended, and how."""
-    from orchestrator.json_lines import write_end
+    from orchestrator.terminal.json_lines import write_end
 
     if plan.run.output == "json":
         write_end(plan, exit_code)
@@ -144,7 +144,7 @@ def _end(plan: Plan, exit_code: int) -> int:
 
 def _record_plan(plan: Plan) -> int:
     from orchestrator.journal import Journal
-    from orchestrator.plan import write_plan
+    from orchestrator.planning.plan import write_plan
 
     try:
         with Journal.locked(plan.out_dir):

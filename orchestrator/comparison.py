@@ -9,7 +9,7 @@ from typing import Any
 from dln_core.identity import baseline_id
 from dln_core.metrics import judged, p_value
 from orchestrator.journal import Journal
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.summary import TrialSummary
 
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ from dln_core.errors import (
     RequestError,
     WeightsError,
 )
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.summary import WORK
 
 MAX_RETRIES = 1

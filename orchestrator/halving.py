@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.comparison import baseline_of
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.summary import TrialSummary, Validation
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from dln_core.config import TrialSettings
 from orchestrator.budget import may_go_on
 from orchestrator.comparison import baseline_of
 from orchestrator.journal import Journal
-from orchestrator.plan import Plan, PlannedTrial
-from orchestrator.schema import BudgetConfig
+from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.settings.schema import BudgetConfig
 from orchestrator.summary import TrialSummary
 
 

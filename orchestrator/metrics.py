@@ -19,7 +19,7 @@ from orchestrator.summary import TrialSummary
 
 if TYPE_CHECKING:
     # Actors make no plans.
-    from orchestrator.plan import PlannedTrial
+    from orchestrator.planning.plan import PlannedTrial
 
 # Ray exports what a gauge was set to only for some seconds.
 RECORD_S = 5.0

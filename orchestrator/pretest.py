@@ -17,13 +17,13 @@ from rich.table import Table
 
 from dln_core.pretest import pretest
 from dln_core.trial import Services
-from orchestrator.console import console, say
+from orchestrator.cluster.local_server import serve, served_models, with_addresses
 from orchestrator.files import write_atomic
 from orchestrator.groups import first_of
 from orchestrator.journal import Journal
-from orchestrator.local_server import serve, served_models, with_addresses
-from orchestrator.past import kind_of
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.past import kind_of
+from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.terminal.console import console, say
 
 PRETEST_FILE = "pretest.json"
 # A smaller gain is hardly worth a sweep.

@@ -14,8 +14,8 @@ from dln_core.llm.base import GenerateRequest, Request
 from dln_core.llm.capabilities import Route, candidate_routes
 from dln_core.tasks import load_task
 from dln_core.types import Role
-from orchestrator.console import console, say
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.terminal.console import console, say
 
 # Where the run itself finds a free port.
 LOCAL_ADDRESS = "http://127.0.0.1:PORT/v1"

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orchestrator.comparison import Row, SweepResults, gather
-from orchestrator.console import console, say
 from orchestrator.files import write_atomic
 from orchestrator.journal import Journal
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.report import baseline_columns, write_report
 from orchestrator.summary import USAGE_FIELDS, TrialSummary
-from orchestrator.table import result_table
+from orchestrator.terminal.console import console, say
+from orchestrator.terminal.table import result_table
 
 COLUMNS = (
     "trial_id",

@@ -12,31 +12,31 @@ from dln_core.config import LLMConfig
 from dln_core.errors import JournalError
 from dln_core.llm.call_log import CallLog
 from dln_core.trial import Services
-from orchestrator.answers import answers_kept
 from orchestrator.baseline_driver import compute_baselines
 from orchestrator.budget import Budget, check_prices
-from orchestrator.cluster import ActorLostError, Cluster, connect, remote_errors
+from orchestrator.cluster.answers import answers_kept
+from orchestrator.cluster.local_server import serve, served_models
+from orchestrator.cluster.materials import MaterialsStore
+from orchestrator.cluster.node_servers import serving_on_nodes
+from orchestrator.cluster.ray_cluster import ActorLostError, Cluster, connect, remote_errors
 from orchestrator.comparison import baseline_of, gather
-from orchestrator.console import console, say
 from orchestrator.failures import EndpointWatch, describe, listed, summarize
 from orchestrator.groups import first_of
 from orchestrator.halving import Halving
 from orchestrator.jobs import BaselineJob, Job, is_open, open_jobs
 from orchestrator.journal import Journal, TrialJournal
 from orchestrator.limiter.remote import RemoteLimiters
-from orchestrator.local_server import serve, served_models
-from orchestrator.materials import MaterialsStore
 from orchestrator.metrics import SweepMetrics
-from orchestrator.node_servers import serving_on_nodes
-from orchestrator.plan import Plan, PlannedTrial, write_plan
-from orchestrator.progress import SweepProgress
+from orchestrator.planning.plan import Plan, PlannedTrial, write_plan
 from orchestrator.report import write_report
 from orchestrator.results import write_results
 from orchestrator.summary import TrialSummary
-from orchestrator.table import result_table
+from orchestrator.terminal.console import console, say
+from orchestrator.terminal.progress import SweepProgress
+from orchestrator.terminal.table import result_table
+from orchestrator.terminal.views import view_of
 from orchestrator.tracking import Tracker, TrackingFeed, say_where
 from orchestrator.trial_driver import Observer, Site, TrialDriver
-from orchestrator.views import view_of
 
 POLL_PAUSE_S = 1.0
 

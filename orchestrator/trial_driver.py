@@ -14,13 +14,13 @@ from dln_core.trial import Services
 from orchestrator.actor import Order, TrialActor
 from orchestrator.budget import Budget, Grant
 from orchestrator.call_files import CALLS_FILE, collecting_calls
-from orchestrator.cluster import ActorLostError, Cluster, remote_errors
+from orchestrator.cluster.materials import MaterialsStore
+from orchestrator.cluster.node_servers import NodeServers
+from orchestrator.cluster.ray_cluster import ActorLostError, Cluster, remote_errors
 from orchestrator.failures import describe, may_retry
 from orchestrator.files import to_json
 from orchestrator.journal import TrialJournal
-from orchestrator.materials import MaterialsStore
-from orchestrator.node_servers import NodeServers
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.resuming import Begun
 
 

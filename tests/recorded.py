@@ -22,8 +22,8 @@ from dln_core.config import (
 from dln_core.trial import Services, Trial
 from orchestrator.comparison import SweepResults, baseline_of, gather
 from orchestrator.journal import Journal
-from orchestrator.plan import Plan, PlannedTrial, make_plan
-from orchestrator.schema import RunConfig, TrackingConfig
+from orchestrator.planning.plan import Plan, PlannedTrial, make_plan
+from orchestrator.settings.schema import RunConfig, TrackingConfig
 
 THOUGHTS = LayerConfig(name="thoughts", template="hidden", instruction="Think.", max_tokens=32)
 NETWORKS: Mapping[str, NetworkConfig] = {

@@ -20,7 +20,7 @@ import anyio.to_thread
 
 from dln_core.config import LimitsConfig, LLMConfig
 from dln_core.llm.limits import Limiter
-from orchestrator.cluster_nodes import node_of_this_process
+from orchestrator.cluster.nodes import node_of_this_process
 from orchestrator.groups import first_of
 from orchestrator.limiter.client import ClusterLimiter, LimiterAwayError
 from orchestrator.limiter.messages import Allotment, Report

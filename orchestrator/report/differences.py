@@ -11,7 +11,7 @@ from dln_core.metrics import Difference, difference, judged
 from dln_core.stats import holm
 from orchestrator.comparison import SweepResults
 from orchestrator.report.methods import Methods
-from orchestrator.table import SIGNIFICANCE
+from orchestrator.terminal.table import SIGNIFICANCE
 
 INITIAL = "initial prompt"
 # With more methods each is compared with the best on dev alone.

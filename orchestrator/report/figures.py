@@ -10,7 +10,7 @@ import numpy as np
 from orchestrator.report.methods import Cell, Methods
 from orchestrator.report.plots import Dot, Line, Panel
 from orchestrator.report.reading import History, Point
-from orchestrator.table import METRIC_NAMES
+from orchestrator.terminal.table import METRIC_NAMES
 
 Read = Callable[[Point], float | None]
 _AXES: tuple[tuple[str, str, Read], ...] = (

@@ -15,8 +15,8 @@ import numpy as np
 
 from dln_core.stats import t_interval
 from orchestrator.comparison import SweepResults
-from orchestrator.naming import Value
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.naming import Value
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.summary import TrialSummary
 
 # What is compared rather than chosen: with trained networks both, with others the model alone.

@@ -11,10 +11,10 @@ from typing import Any
 from markupsafe import Markup
 
 from orchestrator.comparison import SweepResults
-from orchestrator.estimate import compare
 from orchestrator.files import journal_errors, read_json, write_atomic
 from orchestrator.journal import Journal, read_events
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.estimate import compare
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.report.differences import Contest, contest_all
 from orchestrator.report.figures import curve_panels, spending_panel
 from orchestrator.report.lineage import Lineage, trace_lineage
@@ -24,7 +24,7 @@ from orchestrator.report.plots import SERIES, Panel, draw, plotting
 from orchestrator.report.reading import History, TaskItems
 from orchestrator.report.rendering import baseline_columns, render_page
 from orchestrator.report.table_files import write_tables
-from orchestrator.table import headings, result_cells, title
+from orchestrator.terminal.table import headings, result_cells, title
 
 FOLDER = "report"
 

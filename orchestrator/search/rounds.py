@@ -16,15 +16,15 @@ from typing import Any, Protocol
 
 import anyio
 
-from orchestrator.compose import ChooseSettings
-from orchestrator.console import say
 from orchestrator.files import read_json, write_atomic
 from orchestrator.journal import Journal
-from orchestrator.past import with_past
-from orchestrator.plan import Plan, make_plan
-from orchestrator.schema import RunConfig
+from orchestrator.planning.past import with_past
+from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.search.sampling import Tried, first_settings, next_settings
 from orchestrator.search.space import Setting, Space
+from orchestrator.settings.compose import ChooseSettings
+from orchestrator.settings.schema import RunConfig
+from orchestrator.terminal.console import say
 
 SEARCH_FILE = "search.json"
 

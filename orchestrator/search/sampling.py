@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.schema import RunConfig
 from orchestrator.search.space import Setting, Space
+from orchestrator.settings.schema import RunConfig
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from dln_core.errors import TrackingError
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.tracking.tracker import Tracker
 
 BATCH_PAUSE_S = 0.5

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import dln_core
 from orchestrator.files import to_json
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.tracking.pages import prompt_text
 from orchestrator.tracking.store import Store
 from orchestrator.tracking.tasks import TaskBook

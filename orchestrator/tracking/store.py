@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dln_core.errors import TrackingError
-from orchestrator.addresses import sqlite_path, without_password
-from orchestrator.schema import TrackingConfig
+from orchestrator.settings.addresses import sqlite_path, without_password
+from orchestrator.settings.schema import TrackingConfig
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric

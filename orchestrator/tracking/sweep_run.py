@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.files import journal_errors
 from orchestrator.journal import Journal
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.summary import TrialSummary
 from orchestrator.tracking.best import best_trials
 from orchestrator.tracking.registry import ALIAS, registered_name

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.addresses import without_password
-from orchestrator.console import say
 from orchestrator.journal import Journal
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
+from orchestrator.settings.addresses import without_password
+from orchestrator.terminal.console import say
 from orchestrator.tracking.tracker import Tracker
 
 MOST_RUNS_IN_PRINTED_URL = 40

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.call_files import CALLS_FILE, read_calls
 from orchestrator.journal import Journal, read_events
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.tracking.store import Store
 
 if TYPE_CHECKING:

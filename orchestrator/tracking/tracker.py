@@ -16,7 +16,7 @@ from urllib.parse import quote
 from dln_core.errors import TrackingError
 from orchestrator.files import read_json, to_json
 from orchestrator.journal import Journal, TrialJournal, read_events
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.summary import TrialSummary
 from orchestrator.tracking.artifacts import artifacts_of
 from orchestrator.tracking.best import best_trials

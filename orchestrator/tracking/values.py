@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dln_core.config import TrialSettings
 from orchestrator.journal import Journal
-from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.summary import WORK, TrialSummary
 
 if TYPE_CHECKING:

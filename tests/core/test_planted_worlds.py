@@ -23,9 +23,9 @@ from dln_core.llm.simulated import SimulatedModel
 from dln_core.stats import mcnemar_exact, wilson_interval
 from dln_core.types import Role
 from orchestrator.comparison import Comparison, SweepResults
-from orchestrator.plan import PlannedTrial
+from orchestrator.planning.plan import PlannedTrial
 from orchestrator.summary import TrialSummary
-from orchestrator.table import headings, result_cells
+from orchestrator.terminal.table import headings, result_cells
 from tests.trainers import trainer_of
 from tests.worlds import (
     HIDDEN_STEP,

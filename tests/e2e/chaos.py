@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.cluster import free_port
+from orchestrator.cluster.ray_cluster import free_port
 from tests.e2e.counting_server import num_repeats
 
 DEADLINE_S = 300

@@ -24,8 +24,8 @@ from dln_core.errors import ClusterError
 from dln_core.llm.simulated import InContextReader
 from dln_core.llm.simulated.server import ServerConfig
 from dln_core.tasks import load_task
-from orchestrator.cluster import connect
-from orchestrator.schema import ClusterConfig
+from orchestrator.cluster.ray_cluster import connect
+from orchestrator.settings.schema import ClusterConfig
 from tests.clusters import kill, own_cache, quiet, ray_on, three_nodes
 from tests.networks import Host, NotPermittedError, network
 from tests.servers import OpenAIServer, Seen, serve

@@ -17,8 +17,8 @@ from dln_core.config import (
     TaskConfig,
     TrainerConfig,
 )
-from orchestrator.plan import Plan, make_plan
-from orchestrator.schema import RunConfig, TrackingConfig
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.settings.schema import RunConfig, TrackingConfig
 
 MakePlan = Callable[..., Plan]
 MakeEvent = Callable[..., dict[str, Any]]

@@ -11,7 +11,7 @@ from dln_core.config import LLMConfig
 from dln_core.errors import LLMError
 from dln_core.trial import Services
 from orchestrator.actor import Order, TrialActor
-from orchestrator.materials import Materials
+from orchestrator.cluster.materials import Materials
 from orchestrator.resuming import Begun
 
 

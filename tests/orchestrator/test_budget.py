@@ -9,7 +9,7 @@ from dln_core.config import LLMConfig
 from dln_core.errors import ConfigError
 from dln_core.llm.allowance import Amount
 from orchestrator.budget import Budget, Exhausted, Grant, check_prices, may_go_on
-from orchestrator.schema import BoundsConfig, BudgetConfig
+from orchestrator.settings.schema import BoundsConfig, BudgetConfig
 from orchestrator.summary import TrialSummary
 
 

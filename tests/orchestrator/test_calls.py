@@ -18,10 +18,10 @@ from orchestrator import calls
 from orchestrator.actor import Order, TrialActor
 from orchestrator.call_files import CALLS_FILE, append_calls, read_calls
 from orchestrator.calls import gather_calls, show_calls
+from orchestrator.cluster.materials import Materials
 from orchestrator.comparison import baseline_of
 from orchestrator.journal import Journal
-from orchestrator.materials import Materials
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.resuming import Begun
 from tests.servers import serve
 

@@ -17,7 +17,7 @@ import orchestrator
 from dln_core.errors import LLMError
 from orchestrator import cli
 from orchestrator.interrupts import treat_sigterm_as_interrupt
-from orchestrator.schema import ACTIONS
+from orchestrator.settings.schema import ACTIONS
 
 REPOSITORY = Path(orchestrator.__file__).resolve().parent.parent
 HEAVY = "[name for name in ('ray', 'mlflow') if name in sys.modules]"

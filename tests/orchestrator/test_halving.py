@@ -11,7 +11,7 @@ from dln_core.config import TaskConfig, TrainerConfig
 from dln_core.errors import ConfigError
 from orchestrator.budget import Budget, Exhausted, Grant
 from orchestrator.halving import Halving
-from orchestrator.schema import BudgetConfig, RunConfig, SchedulerConfig
+from orchestrator.settings.schema import BudgetConfig, RunConfig, SchedulerConfig
 from orchestrator.summary import TrialSummary
 
 ASHA = SchedulerConfig(kind="asha", min_steps=2, reduction_factor=2)

@@ -9,9 +9,9 @@ import pytest
 from dln_core.config import TrialSettings
 from dln_core.config.reading import config_from
 from dln_core.errors import ConfigError
-from orchestrator.compose import Composer
-from orchestrator.plan import make_plan
-from orchestrator.schema import RunConfig
+from orchestrator.planning.plan import make_plan
+from orchestrator.settings.compose import Composer
+from orchestrator.settings.schema import RunConfig
 
 OWN = ("task.input=text", "task.label=class", "llm=simulated", "trainer.batch_size=4")
 

@@ -15,7 +15,7 @@ from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.simulated import InContextReader
 from dln_core.tasks import load_task
 from dln_core.types import Role
-from orchestrator.plan import make_plan
+from orchestrator.planning.plan import make_plan
 from orchestrator.render import print_requests, shown_route
 from tests.servers import serve
 

@@ -9,7 +9,7 @@ from dln_core.errors import JournalError
 from orchestrator.comparison import baseline_of, gather
 from orchestrator.journal import Journal
 from orchestrator.results import COLUMNS, report, write_results
-from orchestrator.table import headings, result_cells, title
+from orchestrator.terminal.table import headings, result_cells, title
 
 
 def baseline(name, correct):

@@ -9,9 +9,9 @@ import pytest
 
 from dln_core.trial import Services
 from orchestrator.budget import Budget
+from orchestrator.cluster.materials import MaterialsStore
 from orchestrator.journal import TrialJournal
-from orchestrator.materials import MaterialsStore
-from orchestrator.schema import BudgetConfig
+from orchestrator.settings.schema import BudgetConfig
 from orchestrator.trial_driver import Site, TrialDriver
 
 

@@ -17,12 +17,12 @@ from dln_core.config import LimitsConfig, LLMConfig
 from dln_core.llm.simulated.server import ServerConfig
 from dln_core.trial import Services
 from orchestrator.actor import Order, TrialActor
-from orchestrator.cluster import Cluster, connect
+from orchestrator.cluster.materials import Materials
+from orchestrator.cluster.ray_cluster import Cluster, connect
 from orchestrator.limiter.remote import NAMESPACE, RemoteLimiters, limiter_name
-from orchestrator.materials import Materials
 from orchestrator.metrics import COUNTERS, GAUGES, SweepMetrics
 from orchestrator.resuming import Begun
-from orchestrator.schema import ClusterConfig
+from orchestrator.settings.schema import ClusterConfig
 from orchestrator.summary import TrialSummary
 from tests.core.llm.toys import FixedWorld
 from tests.servers import serve

@@ -15,9 +15,9 @@ from dln_core.config import (
     TrainerConfig,
 )
 from orchestrator.journal import Journal
-from orchestrator.schema import RunConfig, SearchConfig
 from orchestrator.search.rounds import SEARCH_FILE, Search
 from orchestrator.search.space import Numbers, Space
+from orchestrator.settings.schema import RunConfig, SearchConfig
 
 SPACE = Space(
     (Numbers("guide.temperature", 0.3, 1.0), Numbers("num_hidden", 2, 89)),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dln_core.errors import ConfigError
-from orchestrator.schema import ClusterConfig, RunConfig, SearchConfig
 from orchestrator.search.sampling import Tried, choose, draw, first_settings, next_settings
 from orchestrator.search.space import Choice, Numbers, Space
+from orchestrator.settings.schema import ClusterConfig, RunConfig, SearchConfig
 
 SPACE = Space((Choice("a", ("x", "y")), Numbers("b", 0.0, 1.0), Numbers("c", 1, 9)), {})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dln_core.errors import ConfigError
-from orchestrator.compose import Composer
+from orchestrator.settings.compose import Composer
 
 SMALL = ("llm=simulated", "search=random", "search.num_settings=24")
 

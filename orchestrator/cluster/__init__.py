@@ -1,0 +1,1 @@
+"""Ray: the nodes, what is placed on them, and what they are sent."""

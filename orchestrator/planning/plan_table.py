@@ -1,0 +1,158 @@
+"""The plan as a table on the terminal, with what it is expected to cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from orchestrator.planning.amounts import Estimate
+from orchestrator.planning.estimate import sum_estimates
+from orchestrator.planning.plan import Plan, PlannedTrial
+
+_MAX_SINGLE_ROWS = 30
+_MAX_SEEDS = 6
+_WIDTH_OF_FILES = 160
+_TIME_BASES = {
+    "past": "by what past trials took",
+    "limits": "the least that the limits allow",
+    "local": "if the local model runs on one core like that of the benchmarks",
+}
+
+
+def print_plan(plan: Plan, console: Console | None = None) -> None:
+    """Print the trials, one by one or grouped over seeds, and the estimate of the whole run."""
+    console = console or _console()
+    table = _new_table(plan)
+    for group in _groups(plan.trials):
+        estimate = sum_estimates([trial.estimate for trial in group], plan.run)
+        table.add_row(*map(escape, _row(group)), *_costs(estimate))
+    console.print(table)
+    console.print(_summary(plan), highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    console = Console()
+    # A pipe has no width: eighty columns would cut names that scripts look for.
+    return console if console.is_terminal else Console(width=_WIDTH_OF_FILES)
+
+
+def _groups(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
+    if len(trials) <= _MAX_SINGLE_ROWS:
+        return [[trial] for trial in trials]
+    groups: dict[tuple[object, ...], list[PlannedTrial]] = {}
+    for trial in trials:
+        settings = trial.settings
+        key = (settings.task.name, settings.network.name, *trial.varying.items())
+        groups.setdefault(key, []).append(trial)
+    return list(groups.values())
+
+
+def _new_table(plan: Plan) -> Table:
+    varying = list(plan.trials[0].varying)
+    table = Table(title=f"{plan.sweep}: {_count(len(plan.trials), 'trial')}", title_justify="left")
+    table.add_column("trial", no_wrap=True)
+    for name in ("task", "network", "seed", *varying):
+        table.add_column(name, overflow="fold")
+    for name in ("calls", "tokens", "USD", "rests on"):
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _row(group: Sequence[PlannedTrial]) -> list[str]:
+    first = group[0]
+    settings = first.settings
+    name = first.trial_id if len(group) == 1 else _count(len(group), "trial")
+    seeds = [str(trial.settings.seed) for trial in group]
+    if len(seeds) > _MAX_SEEDS:
+        seeds = [*seeds[: _MAX_SEEDS - 2], "…", seeds[-1]]
+    values = [str(value) for value in first.varying.values()]
+    return [name, settings.task.name, settings.network.name, ", ".join(seeds), *values]
+
+
+def _costs(estimate: Estimate) -> Iterable[str]:
+    low, high = estimate.low.cost, estimate.high.cost
+    yield _range(_short, low.calls, estimate.total.calls, high.calls)
+    yield _range(_short, low.tokens, estimate.total.tokens, high.tokens)
+    yield _range(_money, estimate.low.cost_usd, estimate.cost_usd, estimate.high.cost_usd)
+    yield _count(estimate.num_past, "past trial") if estimate.num_past else "formula"
+
+
+def _summary(plan: Plan) -> str:
+    estimate, low, high = plan.estimate, plan.estimate.low.cost, plan.estimate.high.cost
+    total = estimate.total
+    calls = _range(_short, low.calls, total.calls, high.calls)
+    prompt = _range(_short, low.prompt_tokens, total.prompt_tokens, high.prompt_tokens)
+    written = _range(_short, low.completion_tokens, total.completion_tokens, high.completion_tokens)
+    lines = [
+        "Low, expected and high, with the reference points: "
+        f"{calls} calls, {prompt} prompt and {written} completion tokens.",
+        f"Money: {_money_sentence(plan)}.  Time: {_time_sentence(plan)}.",
+        *_progress(plan),
+        f"Recorded in {plan.out_dir}.  No call was made.",
+    ]
+    return "\n".join(lines)
+
+
+def _progress(plan: Plan) -> list[str]:
+    """Say how much of the plan is done already."""
+    num_done = sum(
+        (plan.out_dir / "trials" / trial.trial_id / "predictions.jsonl").is_file()
+        for trial in plan.trials
+    )
+    if not num_done:
+        return []
+    done = "is" if num_done == 1 else "are"
+    return [f"Of {_count(len(plan.trials), 'trial')} {num_done} {done} finished and not run again."]
+
+
+def _money_sentence(plan: Plan) -> str:
+    estimate = plan.estimate
+    if estimate.cost_usd is None:
+        return "unknown, since no price is set (llm.price.prompt_usd_per_million and the like)"
+    if estimate.cost_usd == 0:
+        return "none"
+    money = _range(_money, estimate.low.cost_usd, estimate.cost_usd, estimate.high.cost_usd)
+    return f"{money} USD, less what stored answers spare"
+
+
+def _time_sentence(plan: Plan) -> str:
+    estimate = plan.estimate
+    if estimate.time_basis is None:
+        return "unknown before the first trials of these tasks, networks and models"
+    seconds = _range(_time, estimate.low.seconds, estimate.seconds, estimate.high.seconds)
+    return f"{seconds}, {_TIME_BASES[estimate.time_basis]}"
+
+
+def _range(
+    shown: Callable[[float], str], low: float | None, expected: float | None, high: float | None
+) -> str:
+    """Write low, expected and high, once if they look the same."""
+    if low is None or expected is None or high is None:
+        return "unknown"
+    texts = dict.fromkeys(shown(value) for value in (low, expected, high))
+    return "\N{EN DASH}".join(texts)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _money(cost_usd: float) -> str:
+    return f"{cost_usd:,.2f}"
+
+
+def _short(number: float) -> str:
+    if number >= 1e6:
+        return f"{number / 1e6:,.1f} M"
+    return f"{number / 1e3:,.1f} k" if number >= 1e4 else f"{number:,.0f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,115 @@
+"""The table at the end of a sweep: what training changed, and what is not significant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
+from rich.markup import escape
+from rich.table import Table
+
+from orchestrator.comparison import Comparison, SweepResults
+from orchestrator.planning.plan import PlannedTrial
+from orchestrator.summary import TrialSummary
+
+METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1", "mean_score": "mean score"}
+_EXACT = "p, exact paired"
+SIGNIFICANCE = 0.05
+_REFERENCES = {"initial_calibrated": "calibrated", "few_shot": "few-shot", "majority": "majority"}
+_HEADINGS = ("trial", "status", "dev", "test before", "after", "gain", _EXACT)
+
+
+def title(results: SweepResults) -> str:
+    """Return what the figures of the table are."""
+    names = [name for metric, name in METRIC_NAMES.items() if metric in results.metrics]
+    return f"Test {' or '.join(names)} in percent with 95 % intervals; each trial is tested once"
+
+
+def headings(results: SweepResults) -> tuple[str, ...]:
+    """Return the headings of the table; tests of accuracy alone are always exact."""
+    shown = (_REFERENCES.get(name, name.replace("_", " ")) for name in _references(results))
+    names = (*_HEADINGS, *shown)
+    if results.metrics == {"accuracy"}:
+        return names
+    return tuple("p, paired" if heading == _EXACT else heading for heading in names)
+
+
+def _references(results: SweepResults) -> tuple[str, ...]:
+    """Reference points that were computed, the usual ones first; the initial has a column."""
+    found = dict.fromkeys(str(row["baseline"]) for row in results.baselines)
+    usual = tuple(name for name in _REFERENCES if name in found)
+    return usual + tuple(name for name in found if name not in ("initial", *_REFERENCES))
+
+
+def result_cells(results: SweepResults) -> list[tuple[str, ...]]:
+    """Return the cells of the table under its headings, a row a trial in plan order."""
+    references = _references(results)
+    return [
+        _cells(
+            trial,
+            results.summaries[trial.trial_id],
+            results.comparisons[trial.trial_id],
+            references,
+        )
+        for trial in results.trials
+    ]
+
+
+def result_table(results: SweepResults) -> Table:
+    """Lay the cells out for a terminal."""
+    table = Table(title=title(results), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in headings(results):
+        first = heading == "trial"
+        side: JustifyMethod = "left" if first else "right"
+        table.add_column(heading, justify=side, no_wrap=first, overflow="fold")
+    for cells in result_cells(results):
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def _cells(
+    trial: PlannedTrial,
+    summary: TrialSummary,
+    comparison: Comparison,
+    references: Sequence[str],
+) -> tuple[str, ...]:
+    is_trained = trial.settings.network.is_trained
+    before = comparison.before if is_trained else None
+    test = summary.test
+    gain = None if test is None or before is None else test["accuracy"] - before["accuracy"]
+    return (
+        trial.name,
+        _status(summary),
+        _percent(summary.dev_accuracy),
+        _with_interval(before),
+        _with_interval(test),
+        "-" if gain is None else f"{100 * gain:+.1f}",
+        _p_value(comparison.p_value) if is_trained else "-",
+        *(_percent(comparison.references.get(name)) for name in references),
+    )
+
+
+def _status(summary: TrialSummary) -> str:
+    notes = [] if summary.stopped is None else [f"stopped: {summary.stopped}"]
+    if summary.test_looks > 1:
+        notes.append(f"test looked at {summary.test_looks} times")
+    return f"{summary.status} ({', '.join(notes)})" if notes else summary.status
+
+
+def _with_interval(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    return f"{_percent(row['accuracy'])} [{_percent(row['low'])}, {_percent(row['high'])}]"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _p_value(p_value: float | None) -> str:
+    if p_value is None:
+        return "-"
+    verdict = "" if p_value < SIGNIFICANCE else " not significant"
+    return f"{p_value:.2g}{verdict}"

@@ -1,0 +1,70 @@
+"""Servers of local models that the driver starts and stops."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import anyio
+import pytest
+
+from dln_core.errors import LLMError
+from orchestrator.cluster import local_server
+
+# A child holds the pipe open beyond the server's own end, as helpers of real servers do.
+SERVER = """
+import http.server, subprocess, sys
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *args):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Healthy)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
+print(f"serving toy at http://127.0.0.1:{server.server_port}/v1", flush=True)
+server.serve_forever()
+"""
+
+
+def start(monkeypatch, script):
+    started = []
+
+    async def start_script(model):
+        process = await anyio.open_process([sys.executable, "-c", script], stdin=subprocess.DEVNULL)
+        started.append(process)
+        return process
+
+    monkeypatch.setattr(local_server, "_start", start_script)
+    return started
+
+
+async def test_a_server_ends_with_the_block_that_used_it(monkeypatch):
+    started = start(monkeypatch, SERVER)
+    async with local_server.serve(["toy"]) as addresses:
+        assert addresses["toy"].endswith("/v1")
+        assert started[0].returncode is None
+    assert started[0].returncode is not None
+
+
+async def test_an_interrupt_stops_the_server_and_stays_an_interrupt(monkeypatch):
+    started = start(monkeypatch, SERVER)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with local_server.serve(["toy"]):
+            raise InterruptedError("stop")
+    assert [type(error) for error in caught.value.exceptions] == [InterruptedError]
+    with anyio.CancelScope() as scope:
+        async with local_server.serve(["toy"]):
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert all(process.returncode is not None for process in started)
+
+
+async def test_a_server_that_does_not_start_is_named_with_its_last_words(monkeypatch):
+    start(monkeypatch, "import sys; sys.exit('no such weights')")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with local_server.serve(["toy"]):
+            pass
+    (error,) = caught.value.exceptions
+    assert isinstance(error, LLMError)
+    assert "toy did not start (exit code 1, its last words: no such weights)" in str(error)

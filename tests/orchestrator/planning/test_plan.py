@@ -1,0 +1,191 @@
+"""Which trials a run has, what they are called, and what plan.json says of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dln_core.config import (
+    DataConfig,
+    LayerConfig,
+    LLMConfig,
+    NetworkConfig,
+    PhaseConfig,
+    TaskConfig,
+    TrainerConfig,
+)
+from dln_core.errors import ConfigError, DataError, JournalError
+from orchestrator.planning.plan import make_plan, write_plan
+from orchestrator.planning.plan_table import print_plan
+from orchestrator.settings.schema import LimitsConfig, RunConfig
+
+ZERO_SHOT = NetworkConfig(name="zero_shot", layers=[LayerConfig(trained=False)])
+SIMULATED = LLMConfig(provider="simulated", model="simulated")
+
+
+def config(**changes: object) -> RunConfig:
+    base = RunConfig(llm=SIMULATED, trainer=TrainerConfig(batch_size=4, num_iterations=1))
+    return replace(base, **changes)
+
+
+def test_trials_keep_the_order_of_the_sweep() -> None:
+    seeds = [5, 3, 4]
+    plan = make_plan([config(seed=seed) for seed in seeds])
+    assert [trial.settings.seed for trial in plan.trials] == seeds
+    assert [trial.name for trial in plan.trials] == [f"triage dln1 {seed}" for seed in seeds]
+
+
+def test_what_does_not_depend_on_the_seed_runs_once() -> None:
+    plan = make_plan([config(network=ZERO_SHOT, seed=seed) for seed in (13, 42, 25)])
+    assert [trial.settings.seed for trial in plan.trials] == [13]
+
+
+def test_a_trial_is_the_same_in_another_sweep_and_folder() -> None:
+    first = make_plan([config(out_dir="a", sweep="one")])
+    second = make_plan([config(out_dir="b", sweep="two", limits=LimitsConfig(max_concurrency=1))])
+    assert first.trials[0].trial_id == second.trials[0].trial_id
+
+
+def test_every_trial_has_the_digest_of_its_data() -> None:
+    tasks = ["triage", "routing", "triage"]
+    points = [config(task=TaskConfig(name=task), seed=i) for i, task in enumerate(tasks)]
+    digests = list(make_plan(points).digests.values())
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_a_sweep_is_recorded_under_its_name() -> None:
+    plan = make_plan([config(sweep="mine")])
+    assert (plan.sweep, plan.out_dir) == ("mine", Path("runs/mine"))
+    assert make_plan([config(out_dir="elsewhere")]).out_dir == Path("elsewhere")
+
+
+def test_without_a_sweep_file_tasks_and_networks_name_the_folder() -> None:
+    assert make_plan([config()]).out_dir == Path("runs/triage-dln1")
+    points = [
+        config(task=TaskConfig(name=task), network=network, seed=seed)
+        for task in ("triage", "routing")
+        for network in (ZERO_SHOT, NetworkConfig())
+        for seed in (1, 2)
+    ]
+    name = make_plan(points).sweep
+    assert name == "triage+routing-zero_shot+dln1"
+    other_seeds = [replace(point, seed=point.seed + 7) for point in points]
+    assert make_plan(other_seeds).sweep == name
+
+
+def test_a_long_list_of_networks_gets_a_short_and_steady_name() -> None:
+    points = [config(network=NetworkConfig(name=f"network_number_{i}")) for i in range(9)]
+    name = make_plan(points).sweep
+    assert name.startswith("adhoc-")
+    assert len(name) < 20
+    assert make_plan(points).sweep == name
+
+
+def test_only_what_differs_beyond_the_names_is_a_column() -> None:
+    points = [
+        config(network=network, trainer=TrainerConfig(batch_size=4, num_prompts=count), seed=seed)
+        for network in (NetworkConfig(), NetworkConfig(name="wide", num_shots=2))
+        for count in (2, 3)
+        for seed in (1, 2)
+    ]
+    trials = make_plan(points).trials
+    assert len(trials) == 8
+    assert {tuple(trial.varying) for trial in trials} == {("trainer.num_prompts",)}
+    assert trials[0].name == "triage dln1 1 num_prompts=2"
+
+
+def test_presets_and_models_are_columns_and_what_follows_from_them_is_not() -> None:
+    fast = TrainerConfig(preset="fast", batch_size=4, num_prompts=2)
+    paper = TrainerConfig(preset="paper", batch_size=8, num_prompts=4)
+    points = [
+        config(trainer=trainer, llm=replace(SIMULATED, model=model, timeout_s=timeout))
+        for trainer in (fast, paper)
+        for model, timeout in (("small", 1.0), ("large", 9.0))
+    ]
+    assert [trial.varying for trial in make_plan(points).trials] == [
+        {"trainer.preset": preset, "llm.model": model}
+        for preset in ("fast", "paper")
+        for model in ("small", "large")
+    ]
+
+
+def test_schedules_are_one_column_in_the_words_of_the_command_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    schedules = [[PhaseConfig(layers=["output"], num_iterations=3)], []]
+    trainers = [TrainerConfig(batch_size=4, phases=phases) for phases in schedules]
+    plan = make_plan([config(trainer=trainer) for trainer in trainers])
+    shown = ["[{layers:[output],num_iterations:3}]", "[]"]
+    assert [trial.varying for trial in plan.trials] == [{"trainer.phases": text} for text in shown]
+    print_plan(plan)
+    assert shown[0] in capsys.readouterr().out
+
+
+def test_what_holds_for_the_run_cannot_differ_between_trials() -> None:
+    points = [config(limits=LimitsConfig(max_concurrency=n), seed=n) for n in (1, 2)]
+    with pytest.raises(ConfigError, match="limits differs between trials"):
+        make_plan(points)
+
+
+def test_a_batch_that_the_data_cannot_fill_is_refused_before_the_run() -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.batch_size=9999"):
+        make_plan([config(trainer=TrainerConfig(batch_size=9999))])
+
+
+def test_missing_data_and_missing_networks_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="trec"):
+        make_plan([config(task=TaskConfig(name="trec"), data=DataConfig(dir=str(tmp_path)))])
+    with pytest.raises(ConfigError, match=r"network\.init=none\.json is not a file"):
+        make_plan([config(network=NetworkConfig(init="none.json"))])
+
+
+def test_folders_do_not_depend_on_where_an_actor_works() -> None:
+    plan = make_plan([config(data=DataConfig(dir="data"))])
+    assert plan.trials[0].settings.data.dir == str(Path("data").resolve())
+
+
+def test_plan_json_lists_the_trials_and_the_estimate(tmp_path: Path) -> None:
+    plan = make_plan([config(seed=seed, out_dir=str(tmp_path / "out")) for seed in (1, 2)])
+    saved = json.loads(write_plan(plan).read_text())
+    assert [trial["trial_id"] for trial in saved["trials"]] == [t.trial_id for t in plan.trials]
+    assert saved["trials"][1]["settings"]["seed"] == 2
+    assert saved["estimate"]["calls"] > saved["trials"][0]["estimate"]["calls"] > 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["plan.json"]
+
+
+def test_plan_json_holds_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "sk-secret")
+    llm = LLMConfig(
+        provider="openai_compatible",
+        model="m",
+        base_url="http://host:8000/v1",
+        api_key_env="SOME_KEY",
+    )
+    text = write_plan(make_plan([config(llm=llm, out_dir=str(tmp_path))])).read_text()
+    assert "sk-secret" not in text
+    assert "http://host:8000/v1" in text
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="file"):
+        write_plan(make_plan([config(out_dir=str(tmp_path / "file" / "out"))]))
+
+
+def test_the_table_shows_each_trial_of_a_small_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = make_plan([config(seed=seed) for seed in (1, 2)])
+    print_plan(plan)
+    printed = capsys.readouterr().out
+    assert all(trial.trial_id in printed for trial in plan.trials)
+    assert "2 trials" in printed
+
+
+def test_the_table_groups_the_seeds_of_a_large_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = make_plan([config(seed=seed) for seed in range(40)])
+    print_plan(plan)
+    printed = capsys.readouterr().out
+    assert "40 trials" in printed
+    assert plan.trials[0].trial_id not in printed
