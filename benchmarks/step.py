@@ -170,14 +170,14 @@ class Use:
     num_requests: int
 
 
-def slot_use(spans: Sequence[tuple[float, float]]) -> float:
+def slot_use(spans: Sequence[tuple[float, float]], num_slots: int = SLOTS) -> float:
     """Share of the slots that is busy between the 5th and the 95th percentile of the starts."""
     starts = np.sort([start for start, _ in spans])
     low, high = np.quantile(starts, [0.05, 0.95])
     inside = [
         min(end, high) - max(start, low) for start, end in spans if end > low and start < high
     ]
-    return sum(inside) / (SLOTS * (high - low))
+    return sum(inside) / (num_slots * (high - low))
 
 
 async def run_steps(num_trainers: int) -> tuple[Use, list[dict[str, Any]]]:

@@ -31,8 +31,9 @@ _RESAMPLING_SEED = 0
 
 
 def judged(item: Item) -> dict[str, Any]:
-    """Return what metrics read of an item."""
-    return {name: item[name] for name in ("correct", "score", "target", "label") if name in item}
+    """Return what metrics and their tests read of an item."""
+    names = ("correct", "score", "target", "label", "group")
+    return {name: item[name] for name in names if name in item}
 
 
 def measured(metric: str, items: Sequence[Item]) -> float:
@@ -62,17 +63,31 @@ def interval(metric: str, items: Sequence[Item]) -> tuple[float, float]:
     return bootstrap_interval(features, _STATISTICS[metric], _rng())
 
 
-def p_value(metric: str, before: Sequence[Item], after: Sequence[Item]) -> float:
+def p_value(
+    metric: str,
+    before: Sequence[Item],
+    after: Sequence[Item],
+    clusters: Sequence[str] | None = None,
+) -> float:
     """Return the two-sided p-value of a difference on the same items: McNemar's, or by swaps.
+
+    Args:
+        metric: ``accuracy``, ``macro_f1`` or ``mean_score``.
+        before: Items of the one.
+        after: Of the other, in the same order.
+        clusters: The source of each item, whose items are swapped together; None where they share
+            nothing.
 
     Raises:
         ValueError: If the two do not cover the same number of items.
     """
     if metric == "accuracy":
+        if clusters is not None:
+            return sign_flip_exact(_gains([before], [after], clusters))
         return mcnemar_exact(list(map(_is_right, before)), list(map(_is_right, after)))
     classes = _classes([*before, *after])
     features = [_features(metric, items, classes) for items in (before, after)]
-    return paired_permutation(features[0], features[1], _STATISTICS[metric], _rng())
+    return paired_permutation(features[0], features[1], _STATISTICS[metric], _rng(), clusters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,16 +104,20 @@ class TrialActor:
             addresses: Where the servers of local models are, by model.
         """
         try:
-            with self._materials.laid_out(with_addresses(self._settings, addresses)) as settings:
-                opening = open_trial(settings, self._services, self._begun, self._materials.task)
-                live = recording(settings, self._figures)
-                async with self._inbox, opening as trial, live:
-                    self._trial = trial
-                    await self._carry_out_orders(trial, self._inbox)
+            # Whoever sends an order learns from the closed inbox that nobody takes it.
+            async with self._inbox:
+                await self._serve(with_addresses(self._settings, addresses))
         except Exception as error:  # the trial boundary: handed to whoever waits in advance
             self._failure = first_of(error)
         finally:
             self._ended.set()
+
+    async def _serve(self, settings: TrialSettings) -> None:
+        with self._materials.laid_out(settings) as laid_out:
+            opening = open_trial(laid_out, self._services, self._begun, self._materials.task)
+            async with opening as trial, recording(laid_out, self._figures):
+                self._trial = trial
+                await self._carry_out_orders(trial, self._inbox)
 
     async def _carry_out_orders(
         self, trial: Trial, inbox: MemoryObjectReceiveStream[Waiting]

@@ -29,7 +29,7 @@ async def compute_baselines(
     """
     for num_deaths in itertools.count(1):
         try:
-            rows = await _measured(job, names, journal, site)
+            rows = await _measured(job, names, journal, site, num_deaths)
             break
         except ActorLostError:
             if num_deaths > site.max_deaths:
@@ -40,12 +40,13 @@ async def compute_baselines(
 
 
 async def _measured(
-    job: BaselineJob, names: Sequence[str], journal: Journal, site: Site
+    job: BaselineJob, names: Sequence[str], journal: Journal, site: Site, attempt: int
 ) -> list[dict[str, Any]]:
     materials = await site.materials.of(job.settings)
-    actor = site.cluster.start_actor(
-        BaselineActor, f"{job.name} · {job.baseline_id[:6]}", job.name, site.services
-    )
+    # The name of an actor that is lost is not free at once.
+    again = f" ({attempt})" if attempt > 1 else ""
+    actor_name = f"{job.name} · {job.baseline_id[:6]}{again}"
+    actor = site.cluster.start_actor(BaselineActor, actor_name, job.name, site.services)
     path = journal.baseline_calls(job.baseline_id)
     try:
         settings = with_addresses(job.settings, await site.servers.addresses(actor))

@@ -26,7 +26,7 @@ from dln_core.llm.allowance import Amount
 from orchestrator.planning.parts import Parts
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.settings.schema import BoundsConfig, BudgetConfig, RunConfig
-from orchestrator.summary import TrialSummary
+from orchestrator.summary import Taken, TrialSummary, tokens_of
 
 # How much more than expected a step may take before it is given up.
 ROOM = 2.0
@@ -87,8 +87,8 @@ class _Account:
     trial: PlannedTrial
     scope: _Scope
     parts: Parts
-    has_begun: bool
     seconds: float
+    has_begun: bool = False
     set_aside: Amount = field(default_factory=Amount)
     step_s: float = 0.0
     test_s: float = 0.0
@@ -102,20 +102,19 @@ class _Account:
         # The last network may not be validated, and its prompts may be the longest yet.
         return (self.parts.test + self.parts.validation).times(self.parts.growth)
 
-    def learn(self, event: Mapping[str, Any]) -> None:
+    def learn(self, kind: str, taken: Taken) -> None:
         """Take what a part took for what the next ones will take."""
-        used, parts = amount_of(event), self.parts
-        self.seconds += event["seconds"]
-        match event["kind"]:
+        parts = self.parts
+        match kind:
             case "start":
                 self.has_begun = True
                 ratio = _ratio(parts.test, parts.validation)
-                self.test_s = event["seconds"] * ratio
-                validation = _like(parts.validation, used.tokens)
+                self.test_s = taken.seconds * ratio
+                validation = _like(parts.validation, taken.tokens)
                 self.parts = replace(parts, validation=validation, test=validation.times(ratio))
             case "step":
-                self.step_s = event["seconds"]
-                self.parts = replace(parts, step=_like(parts.step, used.tokens))
+                self.step_s = taken.seconds
+                self.parts = replace(parts, step=_like(parts.step, taken.tokens))
             case "abandoned":
                 self.parts = replace(parts, step=parts.step.times(ROOM))
 
@@ -126,12 +125,13 @@ def _ratio(numerator: Amount, denominator: Amount) -> float:
 
 def _like(expected: Amount, tokens: float) -> Amount:
     """So many tokens at the expected price: what came from a store may cost money next time."""
+    if not tokens:  # not every endpoint counts them
+        return expected
     return expected.times(tokens / expected.tokens) if expected.tokens else Amount(tokens)
 
 
-def _part_of(free: Amount, step: Amount) -> Amount:
+def _part_of(free: Amount, most: Amount) -> Amount:
     """What a step gets of what is free, so that others find something too."""
-    most = step.times(ROOM)
     return Amount(
         free.tokens if math.isinf(free.tokens) else min(free.tokens, most.tokens),
         free.cost_usd if math.isinf(free.cost_usd) else min(free.cost_usd, most.cost_usd),
@@ -140,9 +140,7 @@ def _part_of(free: Amount, step: Amount) -> Amount:
 
 def amount_of(event: Mapping[str, Any]) -> Amount:
     """What an event, or a row of reference points, says that was used."""
-    counts = event["usage"].values()
-    tokens = sum(each["prompt_tokens"] + each["completion_tokens"] for each in counts)
-    return Amount(tokens, event["cost_usd"] or 0.0)
+    return Amount(tokens_of(event), event["cost_usd"] or 0.0)
 
 
 class Budget:
@@ -170,9 +168,10 @@ class Budget:
             scope = _Scope("budget.trial", config.trial)
             scope.used = Amount(summary.tokens, summary.cost_usd or 0.0)
             self._sweep.used += scope.used
-            self._accounts[trial.trial_id] = _Account(
-                trial, scope, trial.parts, summary.status != "pending", summary.seconds
-            )
+            account = _Account(trial, scope, trial.parts, summary.seconds)
+            for kind, taken in summary.taken.items():
+                account.learn(kind, taken)
+            self._accounts[trial.trial_id] = account
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Count what reference points took."""
@@ -183,7 +182,8 @@ class Budget:
         account = self._accounts[trial_id]
         for scope in (self._sweep, account.scope):
             scope.used += amount_of(event)
-        account.learn(event)
+        account.seconds += event["seconds"]
+        account.learn(event["kind"], Taken.of(event))
         self._set_aside(account, account.reserve)
 
     async def begin(self, trial_id: str) -> Exhausted | None:
@@ -203,6 +203,8 @@ class Budget:
         if not self._is_bounded:
             return None
         account = self._accounts[trial_id]
+        # A step whose actor was lost is begun again.
+        self._set_aside(account, account.reserve)
         # While it waits, others need not wait for it.
         self._at_work.discard(trial_id)
         try:
@@ -211,9 +213,10 @@ class Budget:
             self._at_work.add(trial_id)
         if exhausted is not None:
             return exhausted
-        amount = _part_of(self._sweep.free.least(account.scope.free), account.parts.step)
+        most = account.parts.step.times(ROOM)
+        amount = _part_of(self._sweep.free.least(account.scope.free), most)
         seconds = min(self._seconds_left(account))
-        self._set_aside(account, account.reserve + amount)
+        self._set_aside(account, account.reserve + amount.least(most))
         return Grant(amount, seconds)
 
     def end(self, trial_id: str) -> None:

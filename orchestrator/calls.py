@@ -19,6 +19,7 @@ from orchestrator.journal import Journal
 from orchestrator.planning.plan import Plan
 from orchestrator.report import render_page
 from orchestrator.terminal.console import console, say
+from orchestrator.terminal.live import shortened
 
 PAGE_FILE = "calls.html"
 # What a browser searches and shows without delay.
@@ -114,12 +115,14 @@ def _files(plan: Plan, journal: Journal) -> dict[Path, str]:
 def _table(calls: LoggedCalls) -> Table:
     shown = calls.latest[-MAX_ON_TERMINAL:]
     title = f"The latest {len(shown)} of {calls.num_calls} logged calls"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True
+    )
     for heading in ("time", "trial", "role", "kind"):
         table.add_column(heading, no_wrap=True)
     for heading in ("seconds", "tokens"):
         table.add_column(heading, justify="right")
-    table.add_column("what came back", no_wrap=True, overflow="ellipsis")
+    table.add_column("what came back", no_wrap=True, overflow="ellipsis", ratio=1)
     for call in shown:
         table.add_row(*map(escape, _cells(call)))
     return table
@@ -129,7 +132,7 @@ def _cells(call: dict[str, Any]) -> tuple[str, ...]:
     usage = call["usage"]
     return (
         time.strftime("%H:%M:%S", time.localtime(call["time"])),
-        call["trial"],
+        shortened(call["trial"], console.width // 4),
         call["role"],
         call["kind"] if call["list_size"] == 1 else f"{call['kind']} (list of {call['list_size']})",
         f"{call['duration_s']:.2f}",

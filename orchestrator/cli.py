@@ -16,14 +16,13 @@ from hydra._internal.utils import _run_hydra, get_args_parser
 from omegaconf import DictConfig
 
 from dln_core.errors import ConfigError, DLNError, JournalError
-from orchestrator.interrupts import treat_sigterm_as_interrupt
+from orchestrator.interrupts import INTERRUPTED, treat_sigterm_as_interrupt
 from orchestrator.settings.compose import Composer, opened
 
 if TYPE_CHECKING:
     from orchestrator.planning.plan import Plan
     from orchestrator.search.rounds import Search
 
-INTERRUPTED = 130
 # Read when Ray and MLflow are imported.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,11 +42,12 @@ def main(arguments: Sequence[str]) -> int:
     treat_sigterm_as_interrupt()
     try:
         return _carry_out(arguments)
-    except (DLNError, KeyboardInterrupt) as error:
+    except (DLNError, KeyboardInterrupt, SystemExit) as error:
         return _report_error(error)
     except BaseExceptionGroup as group:
         known = [error for error in _leaves(group) if isinstance(error, DLNError)]
-        interrupts = [error for error in _leaves(group) if isinstance(error, KeyboardInterrupt)]
+        ends = (KeyboardInterrupt, SystemExit)
+        interrupts = [error for error in _leaves(group) if isinstance(error, ends)]
         if not (known or interrupts):
             raise
         return _report_error((interrupts or known)[0])
@@ -213,6 +213,9 @@ def _report_error(error: BaseException) -> int:
     if isinstance(error, DLNError):
         _say(f"error: {error}")
         return error.exit_code
+    if isinstance(error, SystemExit):  # of rich, once nobody reads what is printed
+        _say("error: the output could not be written; the same command goes on")
+        return 1
     _say("interrupted; the same command goes on from here")
     return INTERRUPTED
 

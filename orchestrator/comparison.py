@@ -21,8 +21,8 @@ class Comparison:
 
     Attributes:
         before: The row of the initial prompt; None where it was not computed.
-        p_value: Two-sided test of before against after, paired by item: McNemar's exact one, or
-            by swaps for a metric other than accuracy.
+        p_value: Two-sided test of before against after, paired by item, items of one source as one:
+            McNemar's exact one, or by swaps for a metric other than accuracy.
         references: Test accuracy, or the value of the task's other metric, by name of the
             reference point.
     """
@@ -77,5 +77,6 @@ def _compare(trial: PlannedTrial, summary: TrialSummary, table: Sequence[Row]) -
     p = None
     if after and after.keys() == before.keys():
         paired = [before[name] for name in after]
-        p = p_value(trial.settings.task.metric, paired, list(after.values()))
+        clusters = [str(item.get("group", name)) for name, item in after.items()]
+        p = p_value(trial.settings.task.metric, paired, list(after.values()), clusters)
     return Comparison(before=initial, p_value=p, references=references)

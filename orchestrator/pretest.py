@@ -12,6 +12,7 @@ from typing import Any
 import anyio.to_thread
 import orjson
 from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -83,9 +84,13 @@ def _prompt_table(figures: Figures) -> Table:
         f"{figures['task']} {figures['network']}: {figures['metric'].replace('_', ' ')} in percent "
         f"on {figures['num_examples']} dev examples, with 95 % intervals"
     )
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("layer", "prompt", "worked examples", "result", "instruction"):
-        table.add_column(heading, justify="right" if heading == "result" else "left")
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True
+    )
+    for heading in ("layer", "prompt", "worked examples", "result"):
+        side: JustifyMethod = "right" if heading == "result" else "left"
+        table.add_column(heading, justify=side, no_wrap=True)
+    table.add_column("instruction", no_wrap=True, overflow="ellipsis", ratio=1)
     for row in figures["prompts"]:
         shown = (
             row["layer"] or "",

@@ -15,7 +15,7 @@ from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.report import baseline_columns, write_report
 from orchestrator.summary import USAGE_FIELDS, TrialSummary
 from orchestrator.terminal.console import console, say
-from orchestrator.terminal.table import result_table
+from orchestrator.terminal.table import ResultTable
 
 COLUMNS = (
     "trial_id",
@@ -102,6 +102,6 @@ def report(plan: Plan) -> int:
     results = gather(plan, journal, summaries)
     write_results(plan.out_dir, results)
     write_report(plan, results, None)
-    console.print(result_table(results))
+    console.print(ResultTable(results))
     say(f"report: {plan.out_dir / 'report.html'}")
     return 0

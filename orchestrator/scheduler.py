@@ -23,6 +23,7 @@ from orchestrator.comparison import baseline_of, gather
 from orchestrator.failures import EndpointWatch, describe, listed, summarize
 from orchestrator.groups import first_of
 from orchestrator.halving import Halving
+from orchestrator.interrupts import ending_at_once_if_repeated
 from orchestrator.jobs import BaselineJob, Job, is_open, open_jobs
 from orchestrator.journal import Journal, TrialJournal
 from orchestrator.limiter.remote import RemoteLimiters
@@ -33,7 +34,7 @@ from orchestrator.results import write_results
 from orchestrator.summary import TrialSummary
 from orchestrator.terminal.console import console, say
 from orchestrator.terminal.progress import SweepProgress
-from orchestrator.terminal.table import result_table
+from orchestrator.terminal.table import ResultTable
 from orchestrator.terminal.views import view_of
 from orchestrator.tracking import Tracker, TrackingFeed, say_where
 from orchestrator.trial_driver import Observer, Site, TrialDriver
@@ -58,7 +59,8 @@ async def run_plan(plan: Plan, started_s: float | None = None) -> int:
         LLMError: If the local model cannot be served.
     """
     try:
-        return await _run_plan(plan, started_s)
+        with ending_at_once_if_repeated():
+            return await _run_plan(plan, started_s)
     except ExceptionGroup as group:
         raise first_of(group) from group
 
@@ -113,16 +115,17 @@ async def _conclude(
     failures: list[str],
 ) -> int:
     summaries = {key: each.summary for key, each in journals.items()}
-    console.print(result_table(gather(plan, journal, summaries)))
+    console.print(ResultTable(gather(plan, journal, summaries)))
     for failure in failures:
         say(failure)
     say(f"results: {plan.out_dir / 'results.csv'}, report: {plan.out_dir / 'report.html'}")
     await anyio.to_thread.run_sync(tracker.complete, journals)
     say_where(plan, tracker)
-    num_open = sum(summary.status != "finished" for summary in summaries.values())
+    statuses = [summary.status for summary in summaries.values()]
+    num_open = sum(status in ("failed", "unfinished") for status in statuses)
     if num_open:
-        say(f"{num_open} of {len(summaries)} trials are not finished; the same command tries again")
-    return 1 if num_open or failures else 0
+        say(f"{num_open} of {len(statuses)} trials are not finished; the same command tries again")
+    return 0 if all(status == "finished" for status in statuses) and not failures else 1
 
 
 class _Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,24 @@ USAGE_FIELDS = {
     "paid_prompt_tokens": "paid_tokens_prompt",
     "paid_completion_tokens": "paid_tokens_completion",
 }
+
+
+def tokens_of(event: Mapping[str, Any]) -> int:
+    """Add up the tokens that an event, or a row of reference points, says were asked for."""
+    counts = event["usage"].values()
+    return sum(each["prompt_tokens"] + each["completion_tokens"] for each in counts)
+
+
+class Taken(NamedTuple):
+    """What a unit of work took: tokens that it asked for, and seconds."""
+
+    tokens: int
+    seconds: float
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Taken:
+        """Read it from an event that holds a usage."""
+        return cls(tokens_of(event), event["seconds"])
 
 
 class Validation(NamedTuple):
@@ -61,6 +79,7 @@ class TrialSummary:
         usage: Calls and tokens by column of the results.
         cost_usd: None as soon as the price of any event is unknown.
         seconds: Time spent in the recorded steps.
+        taken: By the last event of each kind of work.
         test: The test event's figures; None before the trial has finished.
         predictions: File of the test items, from which they are read whenever they are asked for;
             None keeps them in memory.
@@ -84,6 +103,7 @@ class TrialSummary:
     usage: dict[str, int] = field(default_factory=lambda: dict.fromkeys(USAGE_FIELDS.values(), 0))
     cost_usd: float | None = 0.0
     seconds: float = 0.0
+    taken: dict[str, Taken] = field(default_factory=dict)
     test: dict[str, Any] | None = None
     predictions: Path | None = None
     _items: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -143,6 +163,7 @@ class TrialSummary:
             self.validations.append(validation)
         self.elbo = event["metrics"].get("train/elbo", self.elbo)
         self._add_cost(event)
+        self.taken[event["kind"]] = Taken.of(event)
         if event["kind"] == "finish":
             self.test = event["test"]
             self.test_looks += 1

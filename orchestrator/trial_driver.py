@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -133,7 +134,7 @@ class TrialDriver:
             actor.hold.remote(await site.servers.addresses(actor))
             while self._journal.summary.status != "finished":
                 await self._pull(actor, await self._next_order())
-            with remote_errors():
+            with suppress(ActorLostError), remote_errors():  # all that it did is on disk
                 await actor.close.remote()
         finally:
             site.actors.pop(trial.trial_id, None)
@@ -159,9 +160,12 @@ class TrialDriver:
         return Order(state=to_json(self._journal.state), stop=stop, **allowance)
 
     def _has_steps_left(self) -> bool:
-        settings, summary = self._trial.settings, self._journal.summary
-        is_trained = self._journal.state is not None and settings.network.is_trained
-        return is_trained and summary.steps < settings.trainer.num_iterations
+        settings, state = self._trial.settings, self._journal.state
+        if state is None or not settings.network.is_trained:
+            return False
+        patience = settings.trainer.patience
+        has_stalled = patience is not None and state["num_stale"] >= patience
+        return self._journal.summary.steps < settings.trainer.num_iterations and not has_stalled
 
     async def _pull(self, actor: Any, order: Order) -> None:
         path = self._journal.folder / CALLS_FILE

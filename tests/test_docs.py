@@ -55,6 +55,9 @@ def test_the_files_of_the_tutorial_make_the_plan_that_it_shows(tmp_path, monkeyp
     plan = json.loads((tmp_path / "runs" / "messages" / "plan.json").read_text())
     trials = [(trial["network"], str(trial["seed"])) for trial in plan["trials"]]
     assert trials == re.findall(r"│ \w{16} │ messages │ (\w+) +│ (\d+)", tutorial)
+    trial_ids = {trial["trial_id"] for trial in plan["trials"]}
+    assert set(re.findall(r"│ (\w{16}) │ messages", tutorial)) == trial_ids
+    assert set(re.findall(r"messages/trials/(\w{16})", tutorial)) <= trial_ids
 
 
 @pytest.mark.slow

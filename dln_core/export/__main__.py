@@ -11,9 +11,10 @@ from typing import Any
 
 import anyio
 
+from dln_core.commands import exit_code
 from dln_core.config import CacheConfig, LLMConfig
 from dln_core.config.endpoint import PROVIDERS
-from dln_core.errors import ConfigError, DLNError
+from dln_core.errors import ConfigError
 from dln_core.export.document import network_from, read_document
 from dln_core.export.dspy_file import dspy_source
 from dln_core.export.template import chat_requests, messages_template
@@ -28,17 +29,14 @@ FORMS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong usage."""
     options = _parser().parse_args(arguments)
-    try:
-        if options.command == "verify":
-            print(_verified(options))
-        else:
-            _write(_exported(options), options.output)
-    except DLNError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code(lambda: _carry_out(options))
+
+
+def _carry_out(options: argparse.Namespace) -> None:
+    if options.command == "verify":
+        print(_verified(options))
+    else:
+        _write(_exported(options), options.output)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,6 +125,11 @@ def _verified(options: argparse.Namespace) -> str:
     from dln_core.export.verify import Access, verify_alone, verify_trial
 
     path: Path = options.path
+    if not path.exists():
+        raise ConfigError(
+            f"{path} does not exist; give the folder of a trial, OUT_DIR/trials/ID, or a "
+            "network.json"
+        )
     access = Access(
         cache=CacheConfig(dir=options.cache_dir),
         base_url=options.base_url,

@@ -47,7 +47,9 @@ def read_trial(folder: Path) -> RecordedTrial:
     """
     try:
         settings = config_from(TrialSettings, yaml.safe_load(_text(folder / "config.yaml")))
-        events = [json.loads(line) for line in _text(folder / "events.jsonl").splitlines()]
+        # A learned text may hold other characters that end a line.
+        lines = _text(folder / "events.jsonl").rstrip("\n").split("\n")
+        events = [json.loads(line) for line in lines]
         store = json.loads(_text(folder.parents[1] / "journal.json"))["id"]
         # What was finished may have been opened again for more steps.
         ends = [event for event in events if event["kind"] in ("finish", "reopen")]

@@ -14,10 +14,11 @@ from rich.panel import Panel
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from dln_core.commands import exit_code
 from dln_core.config import DataConfig, TaskConfig
 from dln_core.config.data import FORMATS
 from dln_core.config.reading import config_from
-from dln_core.errors import ConfigError, DataError, DLNError
+from dln_core.errors import ConfigError, DataError
 from dln_core.tasks import generated
 from dln_core.tasks.cards import Card
 from dln_core.tasks.download import fetch
@@ -32,21 +33,18 @@ PIPED_WIDTH = 240
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     chosen = _parser().parse_args(arguments)
+    return exit_code(lambda: _carry_out(chosen))
+
+
+def _carry_out(chosen: argparse.Namespace) -> None:
     # Piped output is read by programs, which want each task on a line.
     console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-    try:
-        if chosen.command == "list":
-            console.print(_overview(chosen.data_dir))
-        elif chosen.command == "show":
-            _show(console, _task_config(chosen.name, chosen.settings), chosen.data_dir)
-        else:
-            _fetch(console, chosen.names, data_folder(chosen.data_dir))
-    except DLNError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    if chosen.command == "list":
+        console.print(_overview(chosen.data_dir))
+    elif chosen.command == "show":
+        _show(console, _task_config(chosen.name, chosen.settings), chosen.data_dir)
+    else:
+        _fetch(console, chosen.names, data_folder(chosen.data_dir))
 
 
 def _parser() -> argparse.ArgumentParser:

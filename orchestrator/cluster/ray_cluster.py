@@ -19,6 +19,7 @@ from orchestrator.settings.schema import ClusterConfig
 
 CONNECT_TIMEOUT_S = 5.0
 RAY_CLIENT_PORT = 10001  # of ray:// addresses that name none
+RAY_DASHBOARD_PORT = 8265
 OBJECT_STORE_BYTES = 128 * 1024**2
 
 _QUIET = {
@@ -186,7 +187,7 @@ def connect(config: ClusterConfig, variables: Collection[str] = ()) -> Iterator[
     options = _local_options(config) if config.address is None else {"address": config.address}
     try:
         context = ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
+    except Exception as error:  # of a start that takes too long Ray raises just that
         where = "on this machine" if config.address is None else f"at {config.address}"
         reason = str(error).strip().partition("\n")[0]
         raise ClusterError(
@@ -217,13 +218,16 @@ def _check_machine(config: ClusterConfig) -> None:
 def _local_options(config: ClusterConfig) -> dict[str, Any]:
     # Trials mostly wait for the LLM, so Ray may promise more CPUs than the machine has.
     num_cpus = max(os.cpu_count() or 1, math.ceil(config.max_trials * config.cpus_per_trial))
+    # From its own default on, Ray tries one port after the other when it binds, seconds from now;
+    # on a port that is given it fails if another Ray was faster.
+    wanted = config.dashboard_port
     return {
         "address": "local",
         "num_cpus": num_cpus,
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": True,
         "dashboard_host": "127.0.0.1",
-        "dashboard_port": free_port(config.dashboard_port),
+        "dashboard_port": None if wanted == RAY_DASHBOARD_PORT else free_port(wanted),
     }
 
 

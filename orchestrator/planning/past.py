@@ -86,6 +86,7 @@ def with_past(plan: Plan) -> Plan:
     factors = {kind: [_factors(each, catalogue) for each in like] for kind, like in past.items()}
     trials = tuple(_corrected(trial, factors.get(kind_of(trial.settings))) for trial in plan.trials)
     whole = total_estimate(trials, plan.run, catalogue)
+    whole = replace(whole, num_past=sum(map(len, past.values())))
     return replace(plan, trials=trials, estimate=_timed(whole, plan, trials, past))
 
 
@@ -154,7 +155,7 @@ def _read_trial(folder: Path, settings: TrialSettings) -> PastTrial | None:
         saved: dict[str, Any] = read_json(folder / "state.json") or {"num_events": 0}
         for event in read_events(folder, 0, saved["num_events"]):
             trial.summary.add(event)
-            if event["kind"] != "failed":
+            if "seconds" in event:
                 trial.spans.append((event["time"] - event["seconds"], event["time"]))
     except (DLNError, KeyError) as error:
         _log.info("%s is left out of the estimate: %s", folder, error)

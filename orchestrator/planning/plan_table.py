@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from orchestrator.planning.amounts import Estimate
@@ -15,6 +16,9 @@ from orchestrator.planning.plan import Plan, PlannedTrial
 _MAX_SINGLE_ROWS = 30
 _MAX_SEEDS = 6
 _WIDTH_OF_FILES = 160
+_UNBOUNDED = 100_000
+# Left out in this order where the terminal is too narrow.
+_DISPENSABLE = ("rests on", "trial", "USD")
 _TIME_BASES = {
     "past": "by what past trials took",
     "limits": "the least that the limits allow",
@@ -25,11 +29,20 @@ _TIME_BASES = {
 def print_plan(plan: Plan, console: Console | None = None) -> None:
     """Print the trials, one by one or grouped over seeds, and the estimate of the whole run."""
     console = console or _console()
-    table = _new_table(plan)
+    rows = []
     for group in _groups(plan.trials):
         estimate = sum_estimates([trial.estimate for trial in group], plan.run)
-        table.add_row(*map(escape, _row(group)), *_costs(estimate))
+        rows.append([*map(escape, _row(group)), *_costs(estimate)])
+    dropped: tuple[str, ...] = ()
+    unbounded = console.options.update(width=_UNBOUNDED)
+    for count in range(len(_DISPENSABLE) + 1):
+        dropped = _DISPENSABLE[:count]
+        table = _table(plan, rows, dropped)
+        if Measurement.get(console, unbounded, table).maximum <= console.width:
+            break
     console.print(table)
+    if dropped:
+        console.print(f"Too narrow for {', '.join(dropped)}: plan.json has all.", highlight=False)
     console.print(_summary(plan), highlight=False, soft_wrap=True)
 
 
@@ -50,14 +63,18 @@ def _groups(trials: Sequence[PlannedTrial]) -> list[list[PlannedTrial]]:
     return list(groups.values())
 
 
-def _new_table(plan: Plan) -> Table:
-    varying = list(plan.trials[0].varying)
+def _table(plan: Plan, rows: Sequence[Sequence[str]], dropped: Collection[str]) -> Table:
     table = Table(title=f"{plan.sweep}: {_count(len(plan.trials), 'trial')}", title_justify="left")
-    table.add_column("trial", no_wrap=True)
-    for name in ("task", "network", "seed", *varying):
-        table.add_column(name, overflow="fold")
-    for name in ("calls", "tokens", "USD", "rests on"):
-        table.add_column(name, justify="right", no_wrap=True)
+    names = ("task", "network", "seed", *plan.trials[0].varying)
+    costs = ("calls", "tokens", "USD", "rests on")
+    headings = ("trial", *names, *costs)
+    kept = [column for column, heading in enumerate(headings) if heading not in dropped]
+    for column in kept:
+        heading = headings[column]
+        side: JustifyMethod = "right" if heading in costs else "left"
+        table.add_column(heading, justify=side, no_wrap=heading not in names, overflow="fold")
+    for row in rows:
+        table.add_row(*(row[column] for column in kept))
     return table
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from dln_core.metrics import Difference, difference, judged
 from dln_core.stats import holm
 from orchestrator.comparison import SweepResults
-from orchestrator.report.methods import Methods
+from orchestrator.report.methods import Methods, with_model
 from orchestrator.terminal.table import SIGNIFICANCE
 
 INITIAL = "initial prompt"
@@ -120,10 +120,11 @@ def _runs(results: SweepResults, methods: Methods, task: str) -> dict[str, list[
     for cell in cells:
         comparisons = (results.comparisons[trial.trial_id] for trial, _ in cell.trials)
         before = next((each.before for each in comparisons if each.before is not None), None)
+        trial = cell.trials[0][0]
         # A zero-shot network is the initial prompt: the two would be compared twice.
-        if before is not None and "zero_shot" not in methods.names:
+        if before is not None and with_model("zero_shot", trial) not in methods.names:
             items = {item["id"]: judged(item) for item in before["predictions"]}
-            runs.setdefault(INITIAL, [items])
+            runs.setdefault(with_model(INITIAL, trial), [items])
     for cell in cells:
         if cell.values:
             runs[cell.method] = [summary.items for _, summary in cell.tested]
@@ -133,8 +134,9 @@ def _runs(results: SweepResults, methods: Methods, task: str) -> dict[str, list[
 def _pairs(
     methods: Methods, runs: Mapping[str, Mapping[str, Sequence[Items]]]
 ) -> list[tuple[str, str]]:
-    names = [INITIAL, *methods.names]
-    names = [name for name in names if any(name in table for table in runs.values())]
+    tested = dict.fromkeys(name for table in runs.values() for name in table)
+    initial = [name for name in tested if name not in methods.names]
+    names = [*initial, *(name for name in methods.names if name in tested)]
     if len(names) <= MOST_ALL_PAIRS:
         return list(combinations(names, 2))
     best = max(names, key=lambda name: _dev_of(methods, name))

@@ -27,7 +27,8 @@ _OBJECTIVES = {
 def curve_panels(task: str, methods: Methods, histories: Mapping[str, History]) -> Iterator[Panel]:
     """Yield the learning curves of a task: dev accuracy and ELBO by step, tokens and cost."""
     cells = [cell for (name, _), cell in methods.chosen.items() if name == task]
-    runs = {c.method: [histories[t.trial_id].points for t, _ in c.trials] for c in cells}
+    runs = {c.method: [histories[t.trial_id].points for t, _ in c.shown] for c in cells}
+    untrained = [cell.method for cell in cells if not cell.is_trained]
     points = [point for group in runs.values() for run in group for point in run]
     metric = METRIC_NAMES[cells[0].metric]
     objective = next((name for name in _OBJECTIVES if any(name in p.metrics for p in points)), "")
@@ -42,7 +43,7 @@ def curve_panels(task: str, methods: Methods, histories: Mapping[str, History]) 
                 for name, group in runs.items()
                 if (line := _line(group, key, read, scale)) is not None
             }
-            levels = {name: lines.pop(name).y[0] for name in list(lines) if len(lines[name].x) == 1}
+            levels = {name: lines.pop(name).y[0] for name in untrained if name in lines}
             if lines:
                 yield Panel(
                     name=file_name(f"{task}-{key.partition('/')[2]}-by-{axis}"),

@@ -94,9 +94,10 @@ def trace_lineage(events: Iterable[dict[str, Any]]) -> Lineage:
         else:
             # Nothing changed, or training went back to an earlier network.
             path = path[: known + 1]
-            path[known][1]["metrics"].setdefault(
-                "dev/accuracy", event["metrics"].get("dev/accuracy")
-            )
+            if "dev/accuracy" in event["metrics"]:
+                path[known][1]["metrics"].setdefault(
+                    "dev/accuracy", event["metrics"]["dev/accuracy"]
+                )
         if event["kind"] == "start":
             lineage.before = event.get("samples", [])
         if event["best"]["step"] == event["step"]:

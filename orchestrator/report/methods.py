@@ -7,14 +7,13 @@ plays no part in the choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from dln_core.stats import t_interval
-from orchestrator.comparison import SweepResults
 from orchestrator.planning.naming import Value
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.summary import TrialSummary
@@ -63,17 +62,20 @@ class Cell:
         return max(0.0, low), min(1.0, high)
 
     @property
+    def shown(self) -> Sequence[tuple[PlannedTrial, TrialSummary]]:
+        """The tested trials, or all while none is tested."""
+        return self.tested or self.trials
+
+    @property
     def dev(self) -> float | None:
         """Mean dev accuracy over the tested seeds, or over all while none is tested."""
-        shown = self.tested or self.trials
-        known = [s.dev_accuracy for _, s in shown if s.dev_accuracy is not None]
+        known = [s.dev_accuracy for _, s in self.shown if s.dev_accuracy is not None]
         return float(np.mean(known)) if known else None
 
     @property
     def best_trial(self) -> PlannedTrial:
-        """The seed that is best on dev, of the tested ones if there are any."""
-        shown = self.tested or self.trials
-        return max(shown, key=lambda one: one[1].dev_accuracy or 0.0)[0]
+        """The seed that is best on dev, of the tested ones if any; the first of equals."""
+        return max(self.shown, key=lambda one: one[1].dev_accuracy or 0.0)[0]
 
     @property
     def tokens(self) -> float:
@@ -126,22 +128,32 @@ class Methods:
         means = [cell.mean for cell in cells if cell is not None and cell.mean is not None]
         return float(np.mean(means)) if len(means) == len(self.tasks) else None
 
-    def best_on_dev(self, task: str) -> Cell | None:
+    def best_on_dev(self, task: str, *, trained: bool = True) -> Cell | None:
         """The trained method that is best on dev, the first of equals; None without any.
 
         Those that were tested go first.
+
+        Args:
+            task: Name of the task.
+            trained: False asks for the best of the others.
         """
         cells = (self.chosen.get((task, method)) for method in self.names)
-        known = [c for c in cells if c is not None and c.is_trained and c.dev is not None]
+        known = [c for c in cells if c is not None and c.is_trained == trained]
+        known = [cell for cell in known if cell.dev is not None]
         return max(known, key=lambda cell: (bool(cell.values), cell.dev or 0.0), default=None)
 
 
-def find_methods(results: SweepResults) -> Methods:
-    """Sort the trials of a sweep into cells and choose a setting for each method and task."""
+def find_methods(planned: Iterable[PlannedTrial], summaries: Mapping[str, TrialSummary]) -> Methods:
+    """Sort the trials of a sweep into cells and choose a setting for each method and task.
+
+    Args:
+        planned: The trials.
+        summaries: What their journals add up to, by ``trial_id``.
+    """
     grouped: dict[tuple[str, str, str], list[tuple[PlannedTrial, TrialSummary]]] = {}
-    for trial in results.trials:
+    for trial in planned:
         key = (trial.settings.task.name, _method(trial), _setting(trial))
-        grouped.setdefault(key, []).append((trial, results.summaries[trial.trial_id]))
+        grouped.setdefault(key, []).append((trial, summaries[trial.trial_id]))
     cells = tuple(Cell(*key, tuple(trials)) for key, trials in grouped.items())
     rivals: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
@@ -163,6 +175,12 @@ def _method(trial: PlannedTrial) -> str:
     keys = _COMPARED if trial.settings.network.is_trained else _COMPARED[1:2]
     parts = [str(trial.varying[key]) for key in keys if trial.varying.get(key, "null") != "null"]
     return " · ".join([trial.settings.network.name, *parts])
+
+
+def with_model(name: str, trial: PlannedTrial) -> str:
+    """Name what a trial is shown beside; with its model where the models differ."""
+    model = trial.varying.get("llm.model")
+    return name if model is None else f"{name} · {model}"
 
 
 def _setting(trial: PlannedTrial) -> str:

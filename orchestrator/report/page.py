@@ -18,7 +18,7 @@ from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.report.differences import Contest, contest_all
 from orchestrator.report.figures import curve_panels, spending_panel
 from orchestrator.report.lineage import Lineage, trace_lineage
-from orchestrator.report.methods import Cell, Methods, find_methods
+from orchestrator.report.methods import Cell, Methods, find_methods, with_model
 from orchestrator.report.mistakes import Confusion, WorstItem, confusion_of, worst_items
 from orchestrator.report.plots import SERIES, Panel, draw, plotting
 from orchestrator.report.reading import History, TaskItems
@@ -68,7 +68,7 @@ def write_report(plan: Plan, results: SweepResults, compare_url: str | None) -> 
     folder = plan.out_dir / FOLDER
     with journal_errors(folder):
         folder.mkdir(exist_ok=True)
-    journal, methods = Journal(plan.out_dir), find_methods(results)
+    journal, methods = Journal(plan.out_dir), find_methods(results.trials, results.summaries)
     histories, items = _read(journal, results, methods)
     references = _references(results, methods)
     write_tables(folder, methods, references)
@@ -148,7 +148,7 @@ def _references(results: SweepResults, methods: Methods) -> dict[str, dict[str, 
     found: dict[str, dict[str, float]] = {task: {} for task in methods.tasks}
     for trial in results.trials:
         for name, value in results.comparisons[trial.trial_id].references.items():
-            found[trial.settings.task.name].setdefault(name, value)
+            found[trial.settings.task.name].setdefault(with_model(name, trial), value)
     return found
 
 

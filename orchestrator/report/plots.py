@@ -19,6 +19,7 @@ from orchestrator.files import journal_errors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Eight hues that remain apart for colour-blind readers; page.css has their dark counterparts.
 SERIES = (
@@ -33,6 +34,8 @@ _VARIABLES = {
     PAPER: "var(--paper)",
 }
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+# Names of at most so many characters stand side by side in a legend.
+_SHORT_NAME = 22
 _WIDTH_IN, _HEIGHT_IN, _LEGEND_ROW_IN = 3.3, 2.35, 0.19
 _PNG_DPI = 130
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -137,19 +140,16 @@ def draw(panel: Panel, folder: Path) -> str:
     from matplotlib.figure import Figure
 
     shown = [n for n in panel.names if n in {**panel.lines, **panel.levels, **panel.dots}]
-    band = _LEGEND_ROW_IN * (len(shown) + 1) / 2 + 0.05
+    num_columns = 2 if all(len(name) <= _SHORT_NAME for name in shown) else 1
+    num_rows = -(-len(shown) // num_columns)
+    band = _LEGEND_ROW_IN * num_rows + 0.1
     figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN + band))
     FigureCanvasAgg(figure)
     bottom = (0.45 + band) / (_HEIGHT_IN + band)
     height = (_HEIGHT_IN - 0.75) / (_HEIGHT_IN + band)
     axes = figure.add_axes((0.135, bottom, 0.84, height))
     _fill(axes, panel)
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(
-            handles, labels, loc="lower left", ncols=2, frameon=False, fontsize=7.5,
-            bbox_to_anchor=(0.08, 0.0), handlelength=1.6, columnspacing=1.2, borderaxespad=0.1,
-        )  # fmt: skip
+    _add_legend(figure, axes, num_rows, _LEGEND_ROW_IN / (_HEIGHT_IN + band))
     with mpl.rc_context({"svg.hashsalt": panel.name}):
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
@@ -193,6 +193,20 @@ def _fill(axes: Axes, panel: Panel) -> None:
     axes.xaxis.set_major_formatter(_short)
     axes.margins(x=0.04, y=0.12)
     axes.autoscale_view()
+
+
+def _add_legend(figure: Figure, axes: Axes, num_rows: int, row_height: float) -> None:
+    """Name the series below the plot: matplotlib's own legend takes a third of the drawing."""
+    from matplotlib.lines import Line2D
+
+    for number, (handle, name) in enumerate(zip(*axes.get_legend_handles_labels(), strict=True)):
+        column, row = divmod(number, num_rows)
+        x, y = 0.09 + 0.46 * column, (num_rows - row - 0.2) * row_height
+        drawn = Line2D([x, x + 0.03, x + 0.06], [y] * 3, gid=f"legend-line{number}")
+        drawn.update_from(handle)
+        drawn.set(transform=figure.transFigure, clip_on=False, markevery=[1])
+        figure.add_artist(drawn)
+        figure.text(x + 0.08, y, name, fontsize=7.5, va="center", gid=f"legend-text{number}")
 
 
 def _short(value: float, _: float) -> str:

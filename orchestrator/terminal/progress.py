@@ -74,7 +74,10 @@ class TrialProgress:
     @property
     def units_left(self) -> int:
         """Steps that are left, and the test; none once it has ended."""
-        return 0 if self.phase in ENDED else max(0, self.num_steps - self.summary.steps) + 1
+        if self.phase in ENDED:
+            return 0
+        is_stopped = self.summary.stop is not None
+        return 1 if is_stopped else max(0, self.num_steps - self.summary.steps) + 1
 
     def unit_s(self, now: float) -> float | None:
         """Seconds that a step took under the actor that runs; None before it has done one."""
@@ -136,6 +139,9 @@ class SweepProgress:
     def recorded(self, trial: PlannedTrial, event: dict[str, Any], num_events: int) -> None:
         """Note a journalled event; the summary has taken it in already."""
         progress = self._trials[trial.trial_id]
+        if event["kind"] in ("reopen", "stop"):
+            # The driver's own notes: the actor may still be starting.
+            return
         if progress.phase not in ("running", *ENDED):
             progress.since_s, progress.first_step = self._clock(), progress.summary.steps
         phases = {"finish": "finished", "failed": "failed"}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import JustifyMethod
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from orchestrator.comparison import Comparison, SweepResults
@@ -19,6 +20,10 @@ _EXACT = "p, exact paired"
 SIGNIFICANCE = 0.05
 _REFERENCES = {"initial_calibrated": "calibrated", "few_shot": "few-shot", "majority": "majority"}
 _HEADINGS = ("trial", "status", "dev", "test before", "after", "gain", _EXACT)
+_PAIRED = "p, paired"
+_UNBOUNDED = 100_000
+
+Columns = dict[str, list[str]]
 
 
 def title(results: SweepResults) -> str:
@@ -33,7 +38,7 @@ def headings(results: SweepResults) -> tuple[str, ...]:
     names = (*_HEADINGS, *shown)
     if results.metrics == {"accuracy"}:
         return names
-    return tuple("p, paired" if heading == _EXACT else heading for heading in names)
+    return tuple(_PAIRED if heading == _EXACT else heading for heading in names)
 
 
 def _references(results: SweepResults) -> tuple[str, ...]:
@@ -57,16 +62,87 @@ def result_cells(results: SweepResults) -> list[tuple[str, ...]]:
     ]
 
 
-def result_table(results: SweepResults) -> Table:
-    """Lay the cells out for a terminal."""
-    table = Table(title=title(results), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in headings(results):
-        first = heading == "trial"
-        side: JustifyMethod = "left" if first else "right"
-        table.add_column(heading, justify=side, no_wrap=first, overflow="fold")
-    for cells in result_cells(results):
+class ResultTable:
+    """The cells laid out for a terminal of any width.
+
+    Where it is too narrow for all, words are written shorter, then columns left out, the least
+    telling first. Names are wrapped last. What is missing is said below.
+    """
+
+    def __init__(self, results: SweepResults) -> None:
+        cells = zip(*result_cells(results), strict=True)
+        self._columns = dict(zip(headings(results), map(list, cells), strict=True))
+        self._title = title(results)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbounded = options.update(width=_UNBOUNDED)
+        shown = self._columns
+        for shown in _narrower(self._columns):
+            width = Measurement.get(console, unbounded, _laid_out(shown)).maximum
+            if width <= options.max_width:
+                break
+        yield self._title
+        yield _laid_out(shown)
+        if "p" in shown:
+            yield _note(self._columns, shown)
+
+
+def _narrower(columns: Columns) -> Iterator[Columns]:
+    """Yield the columns as they are, then narrower and narrower."""
+    yield columns
+    columns = {
+        "p" if heading in (_EXACT, _PAIRED) else heading: [_shorter(cell) for cell in cells]
+        for heading, cells in columns.items()
+    }
+    yield columns
+    if set(columns["status"]) == {"finished"}:
+        columns = _without(columns, "status")
+        yield columns
+    columns = {
+        "before" if heading == "test before" else heading: [
+            cell.split(" [")[0] if heading == "test before" else cell for cell in cells
+        ]
+        for heading, cells in columns.items()
+    }
+    yield columns
+    names = list(columns)
+    references = [name for name in names[names.index("p") + 1 :] if name != "majority"]
+    for heading in ("majority", "dev", *reversed(references)):
+        columns = _without(columns, heading)
+        yield columns
+
+
+def _shorter(cell: str) -> str:
+    """Leave out what goes without saying: trials that were stopped early are finished, too."""
+    cell = cell.replace("not significant", "n.s.")
+    return cell[:-1].removeprefix("finished (") if cell.startswith("finished (") else cell
+
+
+def _without(columns: Columns, dropped: str) -> Columns:
+    return {heading: cells for heading, cells in columns.items() if heading != dropped}
+
+
+def _laid_out(columns: Columns) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in columns:
+        side: JustifyMethod = "left" if heading == "trial" else "right"
+        table.add_column(heading, justify=side, no_wrap=heading not in ("trial", "status"))
+    for cells in zip(*columns.values(), strict=True):
         table.add_row(*map(escape, cells))
     return table
+
+
+def _note(columns: Columns, shown: Columns) -> str:
+    """Say what was written shorter and what was left out."""
+    test = "exact paired test" if _EXACT in columns else "paired test"
+    notes = [f"p: {test} (n.s.: not significant)"]
+    if "status" not in shown:
+        notes.append("all trials are finished")
+    kept = ("status", "test before", _EXACT, _PAIRED, *shown)
+    missing = [heading for heading in columns if heading not in kept]
+    if missing:
+        notes.append(f"too narrow for {', '.join(missing)}")
+    return "; ".join(notes)
 
 
 def _cells(

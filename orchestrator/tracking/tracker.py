@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 POSITION_TAG = "dln.recorded_events"
 RUN_STATUS = {"finish": "FINISHED", "failed": "FAILED"}
+# How a trial that no driver works on any more stands, by its journal; others were killed.
+FINAL_STATUS = {"finished": "FINISHED", "failed": "FAILED"}
 UI_ADDRESS = "http://127.0.0.1:5000"
 # The last attempt at completing the record is made after all of them.
 PAUSES_S = (1.0, 2.0, 4.0)
@@ -209,15 +211,26 @@ class Tracker:
         for trial in self._plan.trials:
             self.catch_up(trial, journals[trial.trial_id].num_events)
         with self._store.errors():
-            for run in self._runs_in_plan():
-                if run.status == "RUNNING":
-                    self._set_status(run, "KILLED", None)
+            for trial in self._plan.trials:
+                self._settle(trial, journals[trial.trial_id])
             registry = Registry(self._store, self._plan.sweep, self._tasks)
             for trial in best_trials(self._plan, summaries).values():
                 run_id = self._runs[trial.trial_id].run_id
                 folder = self._journal.folder(trial.trial_id)
                 registry.publish(trial, run_id, read_json(folder / "network.json"))
             SweepRun(self._store, self._plan, self._journal).write(summaries)
+
+    def _settle(self, trial: PlannedTrial, journal: TrialJournal) -> None:
+        """End a run that is still shown as running; a store may go away before it is told."""
+        run = self._runs.get(trial.trial_id)
+        if run is None or run.status != "RUNNING":
+            return
+        status = FINAL_STATUS.get(journal.summary.status)
+        if status is None:
+            self._set_status(run, "KILLED", None)
+            return
+        (last,) = read_events(journal.folder, journal.num_events - 1, journal.num_events)
+        self._set_status(run, status, milliseconds(last))
 
     def _runs_in_plan(self) -> list[_TrackedRun]:
         runs = (self._runs.get(trial.trial_id) for trial in self._plan.trials)

@@ -224,6 +224,7 @@ def test_wrong_arguments_end_in_one_sentence(exported, tmp_path, capsys):
         (["messages", str(tmp_path / "none")], "no network can be read from"),
         (["messages", path, "-o", str(tmp_path / "none" / "x")], "cannot be written"),
         (["openai", path, "--layer", "nope"], "choose one of: thoughts, output"),
+        (["verify", str(tmp_path / "none")], "none does not exist"),
         (["verify", path], "lies outside of its trial's folder"),
         (["verify", str(tmp_path)], "config.yaml cannot be read"),
         (["verify", path, "--task", "triage"], "--base-url http"),

@@ -156,11 +156,12 @@ def test_an_endpoint_out_of_reach_ends_the_sweep_with_one_sentence(tmp_path):
 
 def test_a_budget_ends_training_and_the_best_networks_are_tested(tmp_path):
     code, said = run(
-        tmp_path, "network=dln1", "trainer.num_iterations=50", "budget.max_tokens=1000"
-    )
+        tmp_path, "network=dln1", "trainer.num_iterations=50", "trainer.patience=null",
+        "budget.max_tokens=30000",
+    )  # fmt: skip
     assert code == 0, said
     (row,) = rows_of(tmp_path)
     assert row["status"] == "finished"
     assert int(row["steps"]) < 50
     assert row["test_accuracy"]
-    assert "finished (budget)" in said
+    assert "finished (stopped: budget)" in said

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -57,6 +59,18 @@ async def test_what_ends_a_trial_reaches_the_driver_by_its_type(toy_plan):
         with pytest.raises(LLMError):
             await actor.advance(Order(state="null"))
         with pytest.raises(LLMError):
+            await actor.advance(Order(state="null"))
+
+
+async def test_a_trial_that_cannot_be_laid_out_says_so_to_the_driver(toy_plan, monkeypatch):
+    settings = toy_plan().trials[0].settings
+    materials = replace(Materials.read(settings), network="{}")
+    actor = TrialActor("t", 1, settings, Services(), Begun(), materials)
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(actor.hold, {})
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(10), pytest.raises(FileNotFoundError):
             await actor.advance(Order(state="null"))
 
 

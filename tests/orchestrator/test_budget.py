@@ -8,7 +8,7 @@ import pytest
 from dln_core.config import LLMConfig
 from dln_core.errors import ConfigError
 from dln_core.llm.allowance import Amount
-from orchestrator.budget import Budget, Exhausted, Grant, check_prices, may_go_on
+from orchestrator.budget import Budget, Exhausted, Grant, amount_of, check_prices, may_go_on
 from orchestrator.settings.schema import BoundsConfig, BudgetConfig
 from orchestrator.summary import TrialSummary
 
@@ -203,3 +203,65 @@ def test_money_cannot_be_bounded_where_the_price_is_unknown(toy_plan):
 def test_amounts_that_are_not_needed_fit_anywhere():
     assert Amount(0.0, 0.0).fits(Amount(-5.0, -5.0))
     assert not Amount(1.0, 0.0).fits(Amount(0.5, 10.0))
+
+
+async def test_what_is_not_bounded_stays_so_step_after_step(toy_plan):
+    toy = Toy(toy_plan, max_seconds=100.0)
+    (name,), budget = toy.names, toy.budget()
+    await budget.begin(name)
+    budget.record(name, work("start", int(toy.validation)))
+    for _ in range(3):
+        granted = await budget.next_step(name)
+        assert granted.amount == Amount(float("inf"), float("inf"))
+        budget.record(name, work("step", int(toy.step), cost_usd=0.1))
+
+
+async def test_a_step_that_is_begun_again_has_what_was_set_aside_for_it(toy_plan):
+    toy = Toy(toy_plan)
+    toy.config = BudgetConfig(max_tokens=int(toy.validation + toy.least + 2.5 * toy.step))
+    (name,), budget = toy.names, toy.budget()
+    await budget.begin(name)
+    budget.record(name, work("start", int(toy.validation)))
+    first = await budget.next_step(name)
+    assert isinstance(first, Grant)
+    assert (await budget.next_step(name)).amount == first.amount
+
+
+async def test_a_trial_that_failed_before_its_first_validation_has_yet_to_begin(toy_plan):
+    toy = Toy(toy_plan)
+    bound = int(toy.least) - 1
+    failed = TrialSummary()
+    failed.add({"kind": "failed", "step": 0, "error": "the endpoint was away"})
+    budget = Budget(BudgetConfig(max_tokens=bound), [(toy.trials[0], failed)])
+    assert await budget.begin(toy.names[0]) == Exhausted("budget.max_tokens", bound)
+
+
+async def test_an_endpoint_that_counts_no_tokens_does_not_make_steps_free(toy_plan):
+    toy = Toy(toy_plan)
+    toy.config = BudgetConfig(max_tokens=int(10 * (toy.least + toy.step)))
+    (name,), budget = toy.names, toy.budget()
+    await budget.begin(name)
+    budget.record(name, work("start", 0))
+    for _ in range(2):
+        assert (await budget.next_step(name)).amount.tokens == pytest.approx(2 * toy.step)
+        budget.record(name, work("step", 0))
+
+
+async def test_a_resumed_trial_expects_what_its_parts_took_before(toy_plan, toy_event):
+    toy = Toy(toy_plan)
+    parts = [
+        toy_event(0, usage=usage(int(3 * toy.validation)), seconds=4.0),
+        toy_event(1, usage=usage(int(2 * toy.step)), seconds=8.0),
+    ]
+    bound = sum(amount_of(part).tokens for part in parts) + 3 * toy.least + 3 * toy.step
+    toy.config = BudgetConfig(max_tokens=int(bound), max_seconds=3600.0)
+    (name,), budget, summary = toy.names, toy.budget(), TrialSummary()
+    await budget.begin(name)
+    for part in parts:
+        budget.record(name, part)
+        summary.add(part)
+    resumed = Budget(toy.config, [(toy.trials[0], summary)])
+    await resumed.begin(name)
+    granted, again = await budget.next_step(name), await resumed.next_step(name)
+    assert granted.amount == again.amount
+    assert granted.seconds == pytest.approx(again.seconds, abs=1.0)

@@ -154,6 +154,7 @@ def test_what_was_never_run_can_neither_be_shown_nor_completed(
     [
         (LLMError("the endpoint is gone"), 1, "error: the endpoint is gone\n"),
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here\n"),
+        (SystemExit(1), 1, "error: the output could not be written; the same command goes on\n"),
     ],
 )
 @pytest.mark.parametrize("grouped", [False, True])
@@ -196,6 +197,39 @@ def test_sigterm_interrupts_like_ctrl_c_in_the_background_too(on_interrupt: obje
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+CLEANS_UP_FOR_EVER = """
+import signal, anyio
+from orchestrator.interrupts import ending_at_once_if_repeated, treat_sigterm_as_interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
+async def main():
+    with ending_at_once_if_repeated():
+        try:
+            print("running", flush=True)
+            await anyio.sleep_forever()
+        finally:
+            print("cleaning up", flush=True)
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep_forever()
+treat_sigterm_as_interrupt()
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_interrupt_waits_for_no_cleaning_up(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", CLEANS_UP_FOR_EVER], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for said in ("running\n", "cleaning up\n"):
+                assert process.stdout.readline() == said
+                process.send_signal(number)
+            assert process.wait(timeout=60) == 130
+        finally:
+            process.kill()
 
 
 def test_sigterm_cancels_what_an_event_loop_runs_and_lets_it_clean_up() -> None:

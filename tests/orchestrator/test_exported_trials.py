@@ -66,6 +66,16 @@ async def test_a_finished_trial_is_verified_without_a_call(finished):
     assert "on 8 dev items (all from stored answers), as recorded" in found
 
 
+async def test_whatever_ends_a_line_may_stand_in_a_learned_text(finished):
+    folder, access = finished
+    events = folder / "events.jsonl"
+    *lines, last = events.read_text().rstrip("\n").split("\n")
+    finish = json.loads(last)
+    finish["predictions"][0]["prediction"] += "\u2028\u0085\x0c"
+    events.write_text("\n".join([*lines, json.dumps(finish, ensure_ascii=False), ""]))
+    assert "as recorded" in await verify_trial(folder, access)
+
+
 async def test_a_file_that_was_changed_is_told_of(finished):
     folder, access = finished
     changed(folder / "network.json", lambda text: text.replace("Decide", "Guess"))

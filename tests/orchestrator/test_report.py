@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from xml.etree import ElementTree
 
@@ -11,12 +12,12 @@ import pytest
 from orchestrator.comparison import baseline_of, gather
 from orchestrator.journal import Journal
 from orchestrator.report.differences import INITIAL, contest_all
-from orchestrator.report.figures import pareto
+from orchestrator.report.figures import curve_panels, pareto
 from orchestrator.report.lineage import compare_prompts, trace_lineage
 from orchestrator.report.methods import find_methods
 from orchestrator.report.mistakes import confusion_of, worst_items
 from orchestrator.report.page import write_report
-from orchestrator.report.reading import TaskItems
+from orchestrator.report.reading import History, TaskItems
 from orchestrator.results import report
 
 ITEMS = [f"i{number}" for number in range(12)]
@@ -75,6 +76,10 @@ def results_of(plan):
     return gather(plan, journal, summaries)
 
 
+def methods_of(results):
+    return find_methods(results.trials, results.summaries)
+
+
 def page_of(plan):
     write_report(plan, results_of(plan), None)
     return (plan.out_dir / "report.html").read_text()
@@ -88,7 +93,7 @@ def test_a_cell_is_the_mean_over_seeds_with_students_interval(toy_plan, record):
     plan = toy_plan(1, 2, 3)
     for trial, num_right in zip(plan.trials, (6, 7, 8), strict=True):
         record(plan, trial, num_right)
-    cell = find_methods(results_of(plan)).chosen["triage", "dln1"]
+    cell = methods_of(results_of(plan)).chosen["triage", "dln1"]
     assert cell.mean == pytest.approx(7 / 12)
     # The standard error is 1 / (12 sqrt 3), and the quantile for two degrees of freedom 4.303.
     margin = 4.3027 / 12 / 3**0.5
@@ -99,10 +104,10 @@ def test_a_cell_is_the_mean_over_seeds_with_students_interval(toy_plan, record):
 def test_one_seed_is_called_so_and_has_no_interval(toy_plan, record):
     plan = toy_plan(1, 2)
     record(plan, plan.trials[0], 6)
-    cell = find_methods(results_of(plan)).chosen["triage", "dln1"]
+    cell = methods_of(results_of(plan)).chosen["triage", "dln1"]
     assert (cell.interval, cell.note) == (None, "1 of 2 seeds")
     plan = toy_plan(1)
-    assert find_methods(results_of(plan)).chosen["triage", "dln1"].note == "one seed"
+    assert methods_of(results_of(plan)).chosen["triage", "dln1"].note == "one seed"
     assert "one seed" in page_of(plan)
 
 
@@ -112,7 +117,7 @@ def test_settings_are_chosen_by_dev_whatever_test_says(toy_plan, record):
         trial.varying["trainer.num_hidden"] = hidden
     record(plan, plan.trials[0], 3, dev=0.9)
     record(plan, plan.trials[1], 12, dev=0.6)
-    methods = find_methods(results_of(plan))
+    methods = methods_of(results_of(plan))
     assert methods.has_choice
     assert methods.chosen["triage", "dln1"].setting == "trainer.num_hidden=3"
     assert methods.chosen["triage", "dln1"].mean == 3 / 12
@@ -123,14 +128,14 @@ def test_presets_are_methods_of_their_own(toy_plan, record):
     for trial, preset in zip(plan.trials, ("paper", "fast"), strict=True):
         trial.varying["trainer.preset"] = preset
         record(plan, trial, 6)
-    assert find_methods(results_of(plan)).names == ("dln1 · paper", "dln1 · fast")
+    assert methods_of(results_of(plan)).names == ("dln1 · paper", "dln1 · fast")
 
 
 def test_methods_are_compared_with_the_initial_prompt_on_the_same_items(toy_plan, record):
     plan = toy_plan(1)
     record(plan, plan.trials[0], 12)
     results = results_of(plan)
-    (contest,) = contest_all(results, find_methods(results), sources()).found
+    (contest,) = contest_all(results, methods_of(results), sources()).found
     assert (contest.before, contest.after, contest.test) == (INITIAL, "dln1", "exact McNemar")
     assert contest.difference.value == pytest.approx(11 / 12)
     assert contest.difference.p_value == pytest.approx(2 / 2**11)
@@ -141,7 +146,7 @@ def test_what_chance_may_do_is_called_no_significant_difference(toy_plan, record
     plan = toy_plan(1)
     record(plan, plan.trials[0], 3)
     results = results_of(plan)
-    (contest,) = contest_all(results, find_methods(results), sources()).found
+    (contest,) = contest_all(results, methods_of(results), sources()).found
     assert contest.difference.p_value == pytest.approx(1 / 2)
     assert contest.verdict == "no significant difference"
     assert "no significant difference" in page_of(plan)
@@ -151,7 +156,7 @@ def test_items_of_one_source_count_as_one(toy_plan, record):
     plan = toy_plan(1)
     record(plan, plan.trials[0], 12)
     results = results_of(plan)
-    methods = find_methods(results)
+    methods = methods_of(results)
     halves = {name: "first" if name in ITEMS[:6] else "second" for name in ITEMS}
     (contest,) = contest_all(results, methods, sources(**halves)).found
     # Gains of 5 and 6: two of four patterns of signs reach their sum.
@@ -306,3 +311,83 @@ def test_failures_and_repeated_looks_at_test_are_told(toy_plan, record, toy_even
     assert "the endpoint &lt;went&gt; away" in page
     assert "train/failed_scorings</td><td>3</td>" in page
     assert "looked at more than once" in page
+
+
+def test_items_of_one_source_count_as_one_in_the_table_of_trials_too(toy_plan, record):
+    plan = toy_plan(1)
+    (trial,) = plan.trials
+    record(plan, trial, 12)
+    alone = results_of(plan).comparisons[trial.trial_id].p_value
+    # Eleven items in which the two differ, then eleven of one source.
+    assert alone == 2 / 2**11
+    folder = Journal(plan.out_dir).folder(trial.trial_id)
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    event = json.loads(lines[-1])
+    event["predictions"] = [item | {"group": "one text"} for item in event["predictions"]]
+    (folder / "events.jsonl").write_text("\n".join([*lines[:-1], json.dumps(event), ""]))
+    assert results_of(plan).comparisons[trial.trial_id].p_value == 1.0
+
+
+def test_initial_prompts_of_two_models_are_told_apart(toy_plan, record):
+    plan = toy_plan(1, 2)
+    for trial, model in zip(plan.trials, ("small", "large"), strict=True):
+        trial.varying["llm.model"] = model
+        record(plan, trial, 6)
+    results = results_of(plan)
+    found = contest_all(results, methods_of(results), sources()).found
+    pairs = {(contest.before, contest.after) for contest in found}
+    assert (f"{INITIAL} · large", "dln1 · large") in pairs
+    assert (f"{INITIAL} · small", "dln1 · small") in pairs
+    page = page_of(plan)
+    assert "initial · small" in page
+    assert "initial · large" in page
+
+
+def test_a_trained_method_is_never_drawn_as_a_level(toy_plan, toy_event):
+    plan = toy_plan(1, 2)
+    histories = {trial.trial_id: History() for trial in plan.trials}
+    first, second = histories.values()
+    for step in (0, 1):
+        first.add(toy_event(step))
+    # This seed failed after its start.
+    second.add(toy_event(0))
+    methods = methods_of(results_of(plan))
+    panels = list(curve_panels("triage", methods, histories))
+    assert panels
+    assert all(not panel.levels and panel.lines for panel in panels)
+
+
+def test_a_network_that_is_validated_late_shows_its_dev_accuracy(toy_event):
+    later = toy_event(2)
+    for event in (unvalidated := [toy_event(0), toy_event(1, best={"dev_accuracy": 0, "step": 0})]):
+        event["metrics"] = {}
+    lineage = trace_lineage([*unvalidated, later])
+    assert [stage.dev_accuracy for stage in lineage.stages] == [later["metrics"]["dev/accuracy"]]
+
+
+def test_a_sweep_of_which_nothing_has_begun_has_a_report(toy_plan, record):
+    plan = toy_plan(1, 2)
+    with Journal.locked(plan.out_dir):
+        pass
+    page = page_of(plan)
+    assert "0 of 2 trials finished" in page
+    assert "No two methods were tested" in page
+
+
+def test_pruned_and_reopened_trials_have_a_report(toy_plan, record, toy_event):
+    plan = toy_plan(1, 2)
+    record(plan, plan.trials[0], 6)
+    record(plan, plan.trials[1], 8)
+    with Journal.locked(plan.out_dir) as journal:
+        entry = journal.recover(plan.trials[1].trial_id)
+        epoch = entry.begin(plan.trials[1].settings)
+        used = {"usage": {}, "cost_usd": 0.0, "seconds": 1.0, "failures": {"test/failed": "no"}}
+        for kind, about in (
+            ("reopen", {}),
+            ("abandoned", used),
+            ("stop", {"reason": "pruned", "bound": None, "value": None}),
+        ):
+            event = {"kind": kind, "step": 1, "time": 1.7e9, "epoch": epoch, "metrics": {}}
+            entry.append(event | about, {})
+    assert methods_of(results_of(plan)).chosen["triage", "dln1"].note == "1 of 2 seeds"
+    assert "1 of 2 trials finished" in page_of(plan)

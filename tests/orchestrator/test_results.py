@@ -4,12 +4,13 @@ import csv
 import json
 
 import pytest
+from rich.console import Console
 
 from dln_core.errors import JournalError
 from orchestrator.comparison import baseline_of, gather
 from orchestrator.journal import Journal
 from orchestrator.results import COLUMNS, report, write_results
-from orchestrator.terminal.table import headings, result_cells, title
+from orchestrator.terminal.table import ResultTable, headings, result_cells, title
 
 
 def baseline(name, correct):
@@ -105,6 +106,33 @@ def test_what_is_not_significant_is_called_so(finished):
     assert cells["p, exact paired"] == "1 not significant"
     assert (cells["test before"], cells["after"]) == ("0.0 [0.0, 100.0]", "50.0 [10.0, 90.0]")
     assert (cells["gain"], cells["majority"]) == ("+50.0", "50.0")
+
+
+def lines_of(results, width):
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(ResultTable(results))
+    return capture.get().splitlines()
+
+
+def test_no_line_of_the_table_is_wider_than_the_terminal_or_folded(finished):
+    results = results_of(finished)
+    longest = max(len(trial.name) for trial in results.trials)
+    for width in range(longest + 62, 140):
+        lines = lines_of(results, width)
+        assert max(map(len, lines)) <= width
+        for trial, cells in zip(results.trials, result_cells(results), strict=True):
+            row = next(line for line in lines if trial.name in line)
+            assert cells[4] in row
+            assert cells[6].replace("not significant", "n.s.") in row.replace(
+                "not significant", "n.s."
+            )
+
+
+def test_what_a_narrow_table_leaves_out_is_said(finished):
+    results = results_of(finished)
+    assert not any("too narrow" in line for line in lines_of(results, 140))
+    assert "too narrow for dev, majority" in " ".join("".join(lines_of(results, 70)).split())
 
 
 def test_a_folder_without_a_sweep_has_no_report(toy_plan):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from dln_core.trial import Services
 from orchestrator.budget import Budget
 from orchestrator.cluster.materials import MaterialsStore
+from orchestrator.cluster.ray_cluster import ActorLostError
 from orchestrator.journal import TrialJournal
 from orchestrator.settings.schema import BudgetConfig
 from orchestrator.trial_driver import Site, TrialDriver
@@ -33,11 +35,26 @@ class Handle:
         return Method(getattr(self._actor, name))
 
 
+class DiesAtClose(Handle):
+    """An actor whose process is lost once its work is done."""
+
+    @property
+    def close(self):
+        async def die():
+            await self._actor.close()
+            raise ActorLostError("it was lost")
+
+        return Method(die)
+
+
 class InProcess:
     """Stands where a cluster is; it also stands for its servers, of which there are none."""
 
+    def __init__(self, handle=Handle):
+        self._handle = handle
+
     def start_actor(self, actor_class, _name, *args, resources=None):
-        return Handle(actor_class(*args))
+        return self._handle(actor_class(*args))
 
     def stop_actor(self, _actor):
         pass
@@ -72,12 +89,12 @@ class Driven:
         self.folder = folder
         self.journal = TrialJournal.recover(folder)
 
-    async def run(self, budget=None, pruner=None):
+    async def run(self, budget=None, pruner=None, handle=Handle):
         self.journal = TrialJournal.recover(self.folder)
-        cluster = InProcess()
+        cluster = InProcess(handle)
         site = Site(
             cluster=cluster,
-            max_deaths=0,
+            max_deaths=1,
             services=Services(cache=self.plan.run.cache, store="toy"),
             budget=Budget(budget or BudgetConfig(), [(self.trial, self.journal.summary)]),
             observers=(),
@@ -88,6 +105,12 @@ class Driven:
         assert await site.budget.begin(self.trial.trial_id) is None
         await TrialDriver(self.trial, self.journal, site).run()
         return self.journal.summary
+
+    def forget_the_test(self):
+        """Leave the folder as a kill before the last event does."""
+        path = self.folder / "state.json"
+        state = json.loads(path.read_text())
+        path.write_text(json.dumps(state | {"num_events": state["num_events"] - 1}))
 
     def kinds(self):
         lines = (self.folder / "events.jsonl").read_text().splitlines()
@@ -120,11 +143,7 @@ async def test_a_pruned_trial_is_tested_and_says_so(driven):
 
 async def test_a_decision_to_stop_is_kept_by_a_driver_that_would_decide_otherwise(driven):
     await driven.run(pruner=PruneAfter(1))
-    events = (driven.folder / "events.jsonl").read_text().splitlines(keepends=True)
-    state = driven.folder / "state.json"
-    # As a kill between the decision and the test leaves it.
-    (driven.folder / "events.jsonl").write_text("".join(events[:-1]))
-    state.write_text(state.read_text().replace('"num_events":4', '"num_events":3'))
+    driven.forget_the_test()
     summary = await driven.run(pruner=None)
     assert driven.kinds() == ["start", "step", "stop", "finish"]
     assert summary.stopped == "pruned"
@@ -162,3 +181,19 @@ async def test_no_budget_is_passed_by_more_than_the_calls_in_flight(driven):
         summary = await other.run(BudgetConfig(max_tokens=bound))
         assert summary.tokens <= bound
         assert summary.test is not None
+
+
+async def test_an_actor_that_is_lost_after_the_test_leaves_the_trial_finished(driven):
+    summary = await driven.run(pruner=PruneAfter(1), handle=DiesAtClose)
+    assert driven.kinds() == ["start", "step", "stop", "finish"]
+    assert (summary.status, summary.stopped, summary.test_looks) == ("finished", "pruned", 1)
+
+
+async def test_a_trial_that_has_stalled_asks_for_no_step(driven):
+    trainer = replace(driven.trial.settings.trainer, num_iterations=50, patience=1)
+    driven.trial = replace(driven.trial, settings=replace(driven.trial.settings, trainer=trainer))
+    assert (await driven.run()).steps < 50
+    kinds = driven.kinds()
+    driven.forget_the_test()
+    await driven.run(BudgetConfig(max_tokens=1))
+    assert driven.kinds() == kinds

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from dln_core.errors import DLNError
+from dln_core.commands import exit_code
 from dln_core.llm.local.catalog import CATALOG, find_model
 from dln_core.llm.local.engine import LocalEngine
 from dln_core.llm.local.server import open_server
@@ -20,19 +20,16 @@ from dln_core.llm.serving.listening import port_number
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong usage."""
     options = _parser().parse_args(arguments)
-    try:
-        if options.command == "pull":
-            print(f"{options.name} is ready in {pull(options.name)}")
-        elif options.command == "serve":
-            _serve(options)
-        else:
-            _list()
-    except DLNError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code(lambda: _carry_out(options))
+
+
+def _carry_out(options: argparse.Namespace) -> None:
+    if options.command == "pull":
+        print(f"{options.name} is ready in {pull(options.name)}")
+    elif options.command == "serve":
+        _serve(options)
+    else:
+        _list()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import anyio
 
-from dln_core.errors import ConfigError, DLNError
+from dln_core.commands import exit_code
+from dln_core.errors import ConfigError
 from dln_core.llm.serving.listening import LOOPBACK, listen, port_number
 from dln_core.llm.simulated.faults import KINDS
 from dln_core.llm.simulated.server import ServerConfig, SimulatedServer
@@ -20,15 +21,12 @@ from dln_core.llm.simulated.worlds import InContextReader
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 2 wrong usage."""
     options = _parser().parse_args(arguments)
-    try:
-        server = SimulatedServer(InContextReader(), _config(options))
-        anyio.run(_serve_until_signal, server, options.port)
-    except DLNError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code(lambda: _serve(options))
+
+
+def _serve(options: argparse.Namespace) -> None:
+    server = SimulatedServer(InContextReader(), _config(options))
+    anyio.run(_serve_until_signal, server, options.port)
 
 
 def _parser() -> argparse.ArgumentParser:

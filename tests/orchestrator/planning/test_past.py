@@ -123,6 +123,27 @@ def test_what_was_stopped_failed_or_is_damaged_tells_nothing(tmp_path: Path) -> 
     assert with_past(plan) == plan
 
 
+def test_a_trial_that_was_opened_again_and_finished_tells_as_much_as_others(tmp_path: Path) -> None:
+    past = planned(tmp_path / "before")
+    record(past, 0.5)
+    with Journal.locked(past.out_dir) as journal:
+        one = journal.recover(past.trials[0].trial_id)
+        epoch = one.begin(past.trials[0].settings)
+        one.append({"kind": "reopen", "step": 3, "time": 200.0, "epoch": epoch}, {})
+    record(past, 0.5, start_s=200.0)
+    (corrected,) = with_past(planned(tmp_path / "new", seed=7)).trials
+    assert corrected.estimate.num_past == 1
+
+
+def test_a_past_trial_that_tells_of_several_planned_ones_is_counted_once(tmp_path: Path) -> None:
+    record(planned(tmp_path / "before"), 0.5)
+    runs = [
+        RunConfig(seed=seed, trainer=TRAINER, llm=SIMULATED, out_dir=str(tmp_path / "new"))
+        for seed in (7, 8)
+    ]
+    assert with_past(make_plan(runs)).estimate.num_past == 1
+
+
 def test_the_time_is_that_of_past_calls_and_of_as_many_trials_at_once(tmp_path: Path) -> None:
     past = planned(tmp_path / "before")
     record(past, 1.0)

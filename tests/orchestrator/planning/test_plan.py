@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from dln_core.config import (
     DataConfig,
@@ -110,6 +111,21 @@ def test_presets_and_models_are_columns_and_what_follows_from_them_is_not() -> N
         for preset in ("fast", "paper")
         for model in ("small", "large")
     ]
+
+
+def test_a_narrow_plan_leaves_columns_out_rather_than_fold_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = make_plan([config()])
+    trial = plan.trials[0]
+    console = Console(width=80)
+    print_plan(plan, console)
+    shown = capsys.readouterr().out
+    table = [line for line in shown.splitlines() if line.startswith(("┃", "│"))]
+    assert all(len(line) <= 80 for line in table)
+    assert trial.settings.task.name in table[1]
+    assert trial.settings.network.name in table[1]
+    assert ("rests on" in table[0]) != ("Too narrow for rests on" in shown)
 
 
 def test_schedules_are_one_column_in_the_words_of_the_command_line(

@@ -122,3 +122,17 @@ def test_resumed_trials_are_timed_by_their_steps_of_this_run(followed, clock):
     clock.now_s += 7.0
     record(trials[0], 2)
     assert progress.left_s(moving) == 7.0
+
+
+def test_a_trial_that_is_to_stop_has_its_test_left_alone(followed, clock):
+    trials, progress, record = followed(1)
+    (trial,) = trials
+    progress.moved(trial, "starting")
+    record(trial, 0, kind="reopen")
+    # The actor is still starting: that time is no step's.
+    assert progress.totals().by_phase == {"starting": 1}
+    record(trial, 0)
+    (moving,) = progress.moving()
+    assert moving.units_left == 3
+    record(trial, 0, kind="stop", reason="pruned", bound=None, value=None)
+    assert moving.units_left == 1

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from orchestrator.report.methods import find_methods
 from orchestrator.summary import TrialSummary
 from orchestrator.tracking.best import best_trials
 
@@ -33,11 +32,28 @@ def test_trials_that_did_not_finish_are_no_choice(plan):
     assert best_trials(plan, dict.fromkeys(summaries, TrialSummary())) == {}
 
 
-def test_a_setting_counts_by_its_mean_over_seeds(plan):
-    lucky, *steady = plan.trials
-    lucky.settings.trainer = replace(lucky.settings.trainer, num_prompts=5)
-    figures = {lucky.trial_id: finished(0.6)}
-    figures |= {
-        trial.trial_id: finished(dev) for trial, dev in zip(steady, (0.75, 0.4), strict=True)
-    }
-    assert best_trials(plan, figures) == {"triage": lucky}
+def test_a_setting_counts_by_its_mean_over_seeds(toy_plan):
+    plan = toy_plan(1, 2, 3, 4)
+    for trial, num_prompts in zip(plan.trials, (5, 5, 4, 4), strict=True):
+        trial.varying["trainer.num_prompts"] = num_prompts
+    figures = [finished(0.6), finished(0.6), finished(0.75), finished(0.4)]
+    summaries = {t.trial_id: s for t, s in zip(plan.trials, figures, strict=True)}
+    assert best_trials(plan, summaries) == {"triage": plan.trials[0]}
+
+
+def test_what_is_registered_is_what_the_report_shows_as_the_best(toy_plan):
+    plan = toy_plan(1, 2, 3)
+    for trial, num_prompts in zip(plan.trials, (5, 4, 4), strict=True):
+        trial.varying["trainer.num_prompts"] = num_prompts
+    # A setting tested with one seed alone may be lucky.
+    figures = [finished(0.6), finished(0.75), finished(0.4)]
+    summaries = {t.trial_id: s for t, s in zip(plan.trials, figures, strict=True)}
+    shown = find_methods(plan.trials, summaries).best_on_dev("triage")
+    assert best_trials(plan, summaries) == {"triage": shown.best_trial}
+    assert shown.best_trial == plan.trials[1]
+
+
+def test_without_training_the_best_of_the_other_networks_is_chosen(toy_plan):
+    plan = toy_plan(1, trained=False)
+    (trial,) = plan.trials
+    assert best_trials(plan, {trial.trial_id: finished(0.5)}) == {"triage": trial}

@@ -244,6 +244,23 @@ def test_a_store_that_failed_on_the_way_gets_every_figure_once(recorded):
     assert [metric.value for metric in tokens] == [200, 400, 600]
 
 
+def test_a_store_that_went_away_before_the_end_was_told_shows_it_later(recorded, monkeypatch):
+    trial = recorded.trials[0]
+    with Journal.locked(recorded.out_dir) as journal:
+        tracker = Tracker(recorded, journal)
+
+        def gone(*_, **__):
+            raise OSError("gone")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(MlflowClient, "set_terminated", gone)
+            with pytest.raises(TrackingError, match="gone"):
+                tracker.catch_up(trial, 3)
+        tracker.complete({one.trial_id: journal.read(one.trial_id) for one in recorded.trials})
+    run = runs_of(recorded)[1][trial.trial_id]
+    assert (run.info.status, run.info.end_time) == ("FINISHED", 1_700_000_002_000)
+
+
 def test_a_run_that_was_made_unnoticed_is_found_again(recorded):
     trial = recorded.trials[0]
     with Journal.locked(recorded.out_dir) as journal:
