@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -23,24 +23,11 @@ import anyio
 from dln_core.config import LLMConfig
 from dln_core.errors import ConfigError
 from dln_core.llm.allowance import Amount
+from orchestrator.accounts import ROOM, Account, Exhausted, Scope, amount_of
 from orchestrator.planning.parts import Parts
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.settings.schema import BoundsConfig, BudgetConfig, RunConfig
-from orchestrator.summary import Taken, TrialSummary, tokens_of
-
-# How much more than expected a step may take before it is given up.
-ROOM = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Exhausted:
-    """The bound that leaves nothing, as it is set."""
-
-    bound: str
-    value: float
-
-    def __str__(self) -> str:
-        return f"{self.bound}={self.value:g}"
+from orchestrator.summary import Taken, TrialSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,96 +38,12 @@ class Grant:
     seconds: float
 
 
-class _Scope:
-    """One set of bounds: what is used of it, and what is set aside."""
-
-    def __init__(self, name: str, config: BoundsConfig) -> None:
-        self._name = name
-        self._bounds = config.bounds()
-        self._bound = Amount(
-            self._bounds.get("max_tokens", math.inf), self._bounds.get("max_cost_usd", math.inf)
-        )
-        self.max_seconds = self._bounds.get("max_seconds", math.inf)
-        self.used = Amount()
-        self.set_aside = Amount()
-
-    @property
-    def free(self) -> Amount:
-        return self._bound - self.used - self.set_aside
-
-    def lacking(self, needed: Amount, seconds_left: float) -> Exhausted | None:
-        """The first bound that does not leave what is needed."""
-        free = self.free
-        is_short = {
-            "max_tokens": needed.tokens > free.tokens,
-            "max_cost_usd": needed.cost_usd > free.cost_usd,
-            "max_seconds": seconds_left <= 0.0,
-        }
-        short = [name for name in self._bounds if is_short[name]]
-        return Exhausted(f"{self._name}.{short[0]}", self._bounds[short[0]]) if short else None
-
-
-@dataclass(slots=True)
-class _Account:
-    """One trial's share: its own bounds, what it has set aside, and what its parts take."""
-
-    trial: PlannedTrial
-    scope: _Scope
-    parts: Parts
-    seconds: float
-    has_begun: bool = False
-    set_aside: Amount = field(default_factory=Amount)
-    step_s: float = 0.0
-    test_s: float = 0.0
-
-    @property
-    def reserve(self) -> Amount:
-        """What it takes at most to bring the trial to its end without another step."""
-        is_trained = self.trial.settings.network.is_trained
-        if self.has_begun and not is_trained:
-            return self.parts.test
-        # The last network may not be validated, and its prompts may be the longest yet.
-        return (self.parts.test + self.parts.validation).times(self.parts.growth)
-
-    def learn(self, kind: str, taken: Taken) -> None:
-        """Take what a part took for what the next ones will take."""
-        parts = self.parts
-        match kind:
-            case "start":
-                self.has_begun = True
-                ratio = _ratio(parts.test, parts.validation)
-                self.test_s = taken.seconds * ratio
-                validation = _like(parts.validation, taken.tokens)
-                self.parts = replace(parts, validation=validation, test=validation.times(ratio))
-            case "step":
-                self.step_s = taken.seconds
-                self.parts = replace(parts, step=_like(parts.step, taken.tokens))
-            case "abandoned":
-                self.parts = replace(parts, step=parts.step.times(ROOM))
-
-
-def _ratio(numerator: Amount, denominator: Amount) -> float:
-    return numerator.tokens / denominator.tokens if denominator.tokens else 1.0
-
-
-def _like(expected: Amount, tokens: float) -> Amount:
-    """So many tokens at the expected price: what came from a store may cost money next time."""
-    if not tokens:  # not every endpoint counts them
-        return expected
-    return expected.times(tokens / expected.tokens) if expected.tokens else Amount(tokens)
-
-
 def _part_of(free: Amount, most: Amount) -> Amount:
     """What a step gets of what is free, so that others find something too."""
     return Amount(
         free.tokens if math.isinf(free.tokens) else min(free.tokens, most.tokens),
         free.cost_usd if math.isinf(free.cost_usd) else min(free.cost_usd, most.cost_usd),
     )
-
-
-def amount_of(event: Mapping[str, Any]) -> Amount:
-    """What an event, or a row of reference points, says that was used."""
-    return Amount(tokens_of(event), event["cost_usd"] or 0.0)
 
 
 class Budget:
@@ -159,23 +62,29 @@ class Budget:
         started_s: float | None = None,
     ) -> None:
         self._is_bounded = bool(config.bounds() or config.trial.bounds())
-        self._sweep = _Scope("budget", config)
+        self._sweep = Scope("budget", config)
         self._started_s = time.monotonic() if started_s is None else started_s
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: dict[str, Account] = {}
         self._at_work: set[str] = set()
         self._changed = anyio.Event()
         for trial, summary in so_far:
-            scope = _Scope("budget.trial", config.trial)
+            scope = Scope("budget.trial", config.trial)
             scope.used = Amount(summary.tokens, summary.cost_usd or 0.0)
             self._sweep.used += scope.used
-            account = _Account(trial, scope, trial.parts, summary.seconds)
+            is_trained = trial.settings.network.is_trained
+            account = Account(scope, trial.parts, is_trained, summary.seconds)
             for kind, taken in summary.taken.items():
                 account.learn(kind, taken)
             self._accounts[trial.trial_id] = account
 
-    def add(self, event: Mapping[str, Any]) -> None:
-        """Count what reference points took."""
-        self._sweep.used += amount_of(event)
+    def open(self, name: str, needed: Amount) -> None:
+        """Open an account of reference points, which are begun and ended like a trial."""
+        scope = Scope("budget.trial", BoundsConfig())
+        self._accounts[name] = Account(scope, Parts(test=needed), is_trained=False)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count what reference points took; each of their rows tells of all."""
+        self._sweep.used += amount_of(row)
 
     def record(self, trial_id: str, event: Mapping[str, Any]) -> None:
         """Count a journalled event of a trial that holds a usage."""
@@ -225,7 +134,7 @@ class Budget:
         self._set_aside(self._accounts[trial_id], Amount())
 
     async def _fits(
-        self, account: _Account, needed: Amount, seconds: float = 0.0
+        self, account: Account, needed: Amount, seconds: float = 0.0
     ) -> Exhausted | None:
         """Wait until something fits; return the bound that is passed once waiting is no use."""
         while True:
@@ -236,13 +145,13 @@ class Budget:
                 return exhausted
             await self._changed.wait()
 
-    def _seconds_left(self, account: _Account) -> tuple[float, float]:
+    def _seconds_left(self, account: Account) -> tuple[float, float]:
         """Time for training in the sweep and the trial: without what its test will take."""
         sweep_s = self._sweep.max_seconds - (time.monotonic() - self._started_s)
         trial_s = account.scope.max_seconds - account.seconds
         return sweep_s - account.test_s, trial_s - account.test_s
 
-    def _set_aside(self, account: _Account, amount: Amount) -> None:
+    def _set_aside(self, account: Account, amount: Amount) -> None:
         for scope in (self._sweep, account.scope):
             scope.set_aside += amount - account.set_aside
         account.set_aside = amount

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dln_core.config import TrialSettings
+from dln_core.llm.allowance import Amount
 from orchestrator.budget import may_go_on
 from orchestrator.comparison import baseline_of
 from orchestrator.journal import Journal
@@ -16,11 +17,24 @@ from orchestrator.summary import TrialSummary
 
 @dataclass(frozen=True, slots=True)
 class BaselineJob:
-    """Reference points that are missing; ``name`` is readable."""
+    """Reference points that are missing; ``name`` is readable.
+
+    Attributes:
+        baseline_id: Identity of the chosen reference points.
+        name: Readable name.
+        settings: Of a trial that they are shown beside.
+        expected: What they are expected to take.
+    """
 
     baseline_id: str
     name: str
     settings: TrialSettings
+    expected: Amount
+
+    @property
+    def key(self) -> str:
+        """What the job is known by to budgets and journals."""
+        return self.baseline_id
 
 
 Job = BaselineJob | PlannedTrial
@@ -39,7 +53,9 @@ def open_jobs(plan: Plan, journal: Journal, summaries: Mapping[str, TrialSummary
         key = baseline_of(plan, trial)
         if has_points and key not in seen and journal.read_baselines(key) is None:
             name = f"baselines {trial.settings.task.name}"
-            jobs.append(BaselineJob(key, name, trial.settings))
+            # Each asks for every test item about once.
+            expected = trial.parts.test.times(len(plan.run.baselines))
+            jobs.append(BaselineJob(key, name, trial.settings, expected))
         seen.add(key)
         if is_open(summaries[trial.trial_id], plan.run.budget):
             jobs.append(trial)

@@ -173,8 +173,8 @@ class _Run:
 
     def _unaffordable(self) -> list[str]:
         return [
-            f"{listed(names)} not begun: {bound} does not leave what a validation and a test take; "
-            "the same command with a larger budget goes on"
+            f"{listed(names)} not begun: {bound} does not leave what is needed at least; the same "
+            "command with a larger budget goes on"
             for bound, names in self._not_begun.items()
         ]
 
@@ -243,10 +243,7 @@ class _Run:
 
     async def _do(self, job: Job, site: Site, places: anyio.Semaphore) -> None:
         try:
-            if isinstance(job, BaselineJob):
-                await compute_baselines(job, self._plan.run.baselines, self._journal, site)
-            else:
-                await self._run_trial(job, site)
+            await self._within_budget(job, site)
         except JournalError:
             raise
         except Exception as error:  # the trial boundary: the other jobs go on
@@ -255,16 +252,22 @@ class _Run:
         finally:
             places.release()
 
-    async def _run_trial(self, trial: PlannedTrial, site: Site) -> None:
-        exhausted = await site.budget.begin(trial.trial_id)
+    async def _within_budget(self, job: Job, site: Site) -> None:
+        if isinstance(job, BaselineJob):
+            site.budget.open(job.key, job.expected)
+        exhausted = await site.budget.begin(job.key)
         if exhausted is not None:
-            self._not_begun.setdefault(str(exhausted), []).append(trial.name)
+            self._not_begun.setdefault(str(exhausted), []).append(job.name)
             return
         try:
-            await TrialDriver(trial, self._journals[trial.trial_id], site).run()
+            if isinstance(job, BaselineJob):
+                await compute_baselines(job, self._plan.run.baselines, self._journal, site)
+            else:
+                await TrialDriver(job, self._journals[job.key], site).run()
         finally:
-            site.budget.end(trial.trial_id)
-            self._journals[trial.trial_id].release()
+            site.budget.end(job.key)
+            if isinstance(job, PlannedTrial):
+                self._journals[job.key].release()
 
 
 def _say_dashboard(cluster: Cluster) -> None:

@@ -52,6 +52,11 @@ class PlannedTrial:
     priority: int = 0
     resources: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def key(self) -> str:
+        """What the trial is known by to budgets and journals."""
+        return self.trial_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dln_core.llm.allowance import Amount
 from dln_core.trial import Services
 from orchestrator.baseline_driver import compute_baselines
 from orchestrator.budget import Budget
@@ -43,7 +44,7 @@ class LosesTheFirst(InProcess):
 @pytest.mark.parametrize("max_deaths", [0, 1])
 async def test_a_lost_actor_is_replaced_under_another_name(toy_plan, max_deaths):
     plan = toy_plan()
-    job = BaselineJob("b" * 12, "baselines triage", plan.trials[0].settings)
+    job = BaselineJob("b" * 12, "baselines triage", plan.trials[0].settings, Amount())
     cluster = LosesTheFirst()
     site = Site(
         cluster=cluster,

@@ -8,7 +8,8 @@ import pytest
 from dln_core.config import LLMConfig
 from dln_core.errors import ConfigError
 from dln_core.llm.allowance import Amount
-from orchestrator.budget import Budget, Exhausted, Grant, amount_of, check_prices, may_go_on
+from orchestrator.accounts import Exhausted, amount_of
+from orchestrator.budget import Budget, Grant, check_prices, may_go_on
 from orchestrator.settings.schema import BoundsConfig, BudgetConfig
 from orchestrator.summary import TrialSummary
 
@@ -165,6 +166,17 @@ async def test_what_reference_points_took_counts(toy_plan):
     budget = toy.budget()
     budget.add(work("baseline", 20))
     assert isinstance(await budget.begin(toy.names[0]), Exhausted)
+
+
+async def test_reference_points_for_which_nothing_is_left_are_not_begun(toy_plan):
+    toy = Toy(toy_plan, max_tokens=1000)
+    budget = toy.budget()
+    budget.open("points", Amount(600.0))
+    budget.open("others", Amount(600.0))
+    assert await budget.begin("points") is None
+    budget.add(work("baseline", 600))
+    budget.end("points")
+    assert await budget.begin("others") == Exhausted("budget.max_tokens", 1000)
 
 
 async def test_the_time_that_a_test_will_take_is_kept(toy_plan):

@@ -1,0 +1,122 @@
+"""The accounts of a budget: what is used and set aside, for the whole sweep and for each trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dln_core.llm.allowance import Amount
+from orchestrator.planning.parts import Parts
+from orchestrator.settings.schema import BoundsConfig
+from orchestrator.summary import Taken, tokens_of
+
+# How much more than expected a step may take before it is given up.
+ROOM = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """The bound that leaves nothing, as it is set."""
+
+    bound: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.bound}={self.value:g}"
+
+
+class Scope:
+    """One set of bounds: what is used of it, and what is set aside."""
+
+    def __init__(self, name: str, config: BoundsConfig) -> None:
+        self._name = name
+        self._bounds = config.bounds()
+        self._bound = Amount(
+            self._bounds.get("max_tokens", math.inf), self._bounds.get("max_cost_usd", math.inf)
+        )
+        self.max_seconds = self._bounds.get("max_seconds", math.inf)
+        self.used = Amount()
+        self.set_aside = Amount()
+
+    @property
+    def free(self) -> Amount:
+        """What is neither used nor set aside."""
+        return self._bound - self.used - self.set_aside
+
+    def lacking(self, needed: Amount, seconds_left: float) -> Exhausted | None:
+        """The first bound that does not leave what is needed."""
+        free = self.free
+        is_short = {
+            "max_tokens": needed.tokens > free.tokens,
+            "max_cost_usd": needed.cost_usd > free.cost_usd,
+            "max_seconds": seconds_left <= 0.0,
+        }
+        short = [name for name in self._bounds if is_short[name]]
+        return Exhausted(f"{self._name}.{short[0]}", self._bounds[short[0]]) if short else None
+
+
+@dataclass(slots=True)
+class Account:
+    """One trial's share: its own bounds, what it has set aside, and what its parts take.
+
+    Attributes:
+        scope: Its own bounds.
+        parts: What its parts are expected to take.
+        is_trained: Whether it has steps, after which another validation may be due.
+        seconds: Time of its recorded work.
+        has_begun: Whether its first validation is done.
+        set_aside: What nobody else may use.
+        step_s: Seconds that a step is expected to take.
+        test_s: The same of its test.
+    """
+
+    scope: Scope
+    parts: Parts
+    is_trained: bool
+    seconds: float = 0.0
+    has_begun: bool = False
+    set_aside: Amount = field(default_factory=Amount)
+    step_s: float = 0.0
+    test_s: float = 0.0
+
+    @property
+    def reserve(self) -> Amount:
+        """What it takes at most to bring the trial to its end without another step."""
+        if self.has_begun and not self.is_trained:
+            return self.parts.test
+        # The last network may not be validated, and its prompts may be the longest yet.
+        return (self.parts.test + self.parts.validation).times(self.parts.growth)
+
+    def learn(self, kind: str, taken: Taken) -> None:
+        """Take what a part took for what the next ones will take."""
+        parts = self.parts
+        match kind:
+            case "start":
+                self.has_begun = True
+                ratio = _ratio(parts.test, parts.validation)
+                self.test_s = taken.seconds * ratio
+                validation = _like(parts.validation, taken.tokens)
+                self.parts = replace(parts, validation=validation, test=validation.times(ratio))
+            case "step":
+                self.step_s = taken.seconds
+                self.parts = replace(parts, step=_like(parts.step, taken.tokens))
+            case "abandoned":
+                self.parts = replace(parts, step=parts.step.times(ROOM))
+
+
+def _ratio(numerator: Amount, denominator: Amount) -> float:
+    return numerator.tokens / denominator.tokens if denominator.tokens else 1.0
+
+
+def _like(expected: Amount, tokens: float) -> Amount:
+    """So many tokens at the expected price: what came from a store may cost money next time."""
+    if not tokens:  # not every endpoint counts them
+        return expected
+    return expected.times(tokens / expected.tokens) if expected.tokens else Amount(tokens)
+
+
+def amount_of(event: Mapping[str, Any]) -> Amount:
+    """What an event, or a row of reference points, says that was used."""
+    return Amount(tokens_of(event), event["cost_usd"] or 0.0)
