@@ -11,7 +11,7 @@ quickstart: $(STAMP)
 	$(BIN)/python -m orchestrator +sweep=quickstart
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Whole sweeps as a user starts them, with real Ray and MLflow, and what kills do to them."""
+"""Whole sweeps as a user starts them, with real Ray and MLflow; kills are in ``test_chaos``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -101,35 +100,6 @@ def test_a_finished_sweep_is_not_run_again(undisturbed):
     assert (code, events_of(undisturbed)) == (0, before)
     assert "Ray" not in said
     assert "compare them at" in said
-
-
-def test_a_sweep_whose_driver_is_killed_gives_the_same_results(undisturbed, tmp_path):
-    with start(tmp_path, *LONG) as driver:
-        wait_for_events(tmp_path, driver, 5)
-        driver.kill()
-    assert driver.returncode == -signal.SIGKILL
-    code, said = run(tmp_path, *LONG)
-    assert code == 0, said
-    assert rows_of(tmp_path) == rows_of(undisturbed)
-
-
-def test_a_sweep_whose_actor_is_killed_goes_on(undisturbed, tmp_path):
-    with start(tmp_path, *LONG) as driver:
-        wait_for_events(tmp_path, driver, 3)
-        actors = [
-            process
-            for process in psutil.Process(driver.pid).children(recursive=True)
-            if "TrialActor" in " ".join(process.cmdline())
-        ]
-        assert actors
-        actors[0].kill()
-        said, _ = driver.communicate(timeout=DEADLINE_S)
-    assert driver.returncode == 0, said
-    assert rows_of(tmp_path) == rows_of(undisturbed)
-    epochs = {
-        json.loads(path.read_text())["epoch"] for path in tmp_path.glob("out/trials/*/state.json")
-    }
-    assert max(epochs) == 2
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
