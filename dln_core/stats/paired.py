@@ -33,8 +33,9 @@ def mcnemar_exact(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> float
         ValueError: If the two do not cover the same number of items.
     """
     pairs = list(zip(correct_a, correct_b, strict=True))
-    only_a = sum(a and not b for a, b in pairs)
-    only_b = sum(b and not a for a, b in pairs)
+    # Numbers of Python: those of NumPy overflow below.
+    only_a = sum(bool(a and not b) for a, b in pairs)
+    only_b = sum(bool(b and not a) for a, b in pairs)
     if only_a + only_b == 0:
         return 1.0
     num_differing = only_a + only_b

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from dln_core.config import (
 )
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.settings.schema import RunConfig, TrackingConfig
+from orchestrator.terminal.console import console
 
 MakePlan = Callable[..., Plan]
 MakeEvent = Callable[..., dict[str, Any]]
@@ -33,6 +34,13 @@ USAGE = {
     "paid_prompt_tokens": 80,
     "paid_completion_tokens": 8,
 }
+
+
+@pytest.fixture(autouse=True)
+def own_console() -> Iterator[None]:
+    """Let no test leave the console writing to a stream that is closed with it."""
+    yield
+    console.file = None  # type: ignore[assignment]
 
 
 @pytest.fixture
