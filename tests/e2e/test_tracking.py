@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -24,6 +25,8 @@ from tests.services import Service, mlflow_server, simulated_llm
 
 pytestmark = pytest.mark.slow
 
+# How much longer the server is away than half of the sweep takes.
+OUTAGE_S = float(os.environ.get("DLN_OUTAGE_S", "0"))
 NUM_TRIALS, NUM_STEPS = 8, 5
 DEADLINE_S = 240
 
@@ -73,6 +76,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             wait_for_events(folder, driver, NUM_TRIALS * NUM_STEPS // 2)
             # However long the server takes, the sweep is not over when it is back.
             llm.pause()
+            time.sleep(OUTAGE_S)
             server.start()
             llm.resume()
             said, _ = driver.communicate(timeout=DEADLINE_S)
