@@ -18,11 +18,16 @@ from orchestrator.trial_driver import Site, TrialDriver
 
 
 class Method:
-    def __init__(self, method):
+    """A method that is begun at once and may be awaited; no call outlives its actor."""
+
+    def __init__(self, method, calls):
         self._method = method
+        self._calls = calls
 
     def remote(self, *args):
-        return asyncio.ensure_future(self._method(*args))
+        call = asyncio.ensure_future(self._method(*args))
+        self._calls.append(call)
+        return call
 
 
 class Handle:
@@ -30,9 +35,10 @@ class Handle:
 
     def __init__(self, actor):
         self._actor = actor
+        self.calls_begun = []
 
     def __getattr__(self, name):
-        return Method(getattr(self._actor, name))
+        return Method(getattr(self._actor, name), self.calls_begun)
 
 
 class DiesAtClose(Handle):
@@ -44,7 +50,7 @@ class DiesAtClose(Handle):
             await self._actor.close()
             raise ActorLostError("it was lost")
 
-        return Method(die)
+        return Method(die, self.calls_begun)
 
 
 class InProcess:
@@ -56,8 +62,9 @@ class InProcess:
     def start_actor(self, actor_class, _name, *args, resources=None):
         return self._handle(actor_class(*args))
 
-    def stop_actor(self, _actor):
-        pass
+    def stop_actor(self, actor):
+        for call in actor.calls_begun:
+            call.cancel()
 
     def share(self, value):
         return value
