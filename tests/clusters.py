@@ -7,14 +7,19 @@ record of running clusters, which other clusters of this machine are not to see.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import psutil
 
 from tests.networks import Host
 
@@ -46,25 +51,52 @@ def own_cache(home: Path) -> dict[str, str]:
 
 
 @contextmanager
+def folder_with_a_short_path() -> Iterator[Path]:
+    """Ray's sockets lie below it, and the paths of sockets must be short."""
+    folder = Path(tempfile.mkdtemp(prefix="ray"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def three_nodes(folder: Path, short_folder: Path) -> Iterator[tuple[str, list[Any]]]:
     """A cluster of three nodes on this machine, each with a user's cache of its own."""
-    from ray.cluster_utils import Cluster
+    with patch.dict(os.environ, quiet(short_folder)):
+        from ray.cluster_utils import Cluster
 
-    cluster, nodes = Cluster(shutdown_at_exit=False), list[Any]()
-    try:
-        for number in range(3):
-            head = {"_system_config": HEALTH, "dashboard_port": free_port()}
-            node = cluster.add_node(
-                num_cpus=2,
-                object_store_memory=MEMORY_BYTES,
-                env_vars={**quiet(short_folder), **own_cache(folder / f"node{number}")},
-                **({} if number else head),
-            )
-            nodes.append(node)
-        yield cluster.address, nodes
-    finally:
-        for node in reversed(nodes):
-            kill(node)
+        cluster, nodes = Cluster(shutdown_at_exit=False), list[Any]()
+        try:
+            for number in range(3):
+                head = {"_system_config": HEALTH, "dashboard_port": free_port()}
+                node = cluster.add_node(
+                    num_cpus=2,
+                    object_store_memory=MEMORY_BYTES,
+                    env_vars={**quiet(short_folder), **own_cache(folder / f"node{number}")},
+                    **({} if number else head),
+                )
+                nodes.append(node)
+            yield cluster.address, nodes
+        finally:
+            for node in reversed(nodes):
+                kill(node)
+
+
+def processes_below(parent: int, name: str) -> list[psutil.Process]:
+    """Return the living processes below another whose command line holds a name."""
+    found = []
+    for child in psutil.Process(parent).children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if name in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def raylet_of(node: Any) -> int:
+    """Return the process below which all actors of a node run."""
+    (raylet,) = node.all_processes["raylet"]
+    return int(raylet.process.pid)
 
 
 def kill(node: Any) -> None:

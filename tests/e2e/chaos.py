@@ -11,22 +11,34 @@ import csv
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from orchestrator.cluster.ray_cluster import free_port
+from tests.clusters import (
+    ROOT,
+    folder_with_a_short_path,
+    kill,
+    own_cache,
+    processes_below,
+    quiet,
+    raylet_of,
+    three_nodes,
+)
 from tests.e2e.counting_server import num_repeats
 
 DEADLINE_S = 300
+TRIAL = "TrialActor"
 OUTAGE_S = 3.0
 # Texts that may be in flight at once, and so be asked for again after a kill.
 MAX_CONCURRENCY = 12
@@ -40,7 +52,7 @@ SWEEP = (
     "trainer.num_iterations=5", "trainer.batch_size=6", "trainer.num_prompts=4",
     "trainer.num_hidden=2", "data.max_dev=10", "data.max_test=20", "cluster.max_trials=2",
     "llm=openai_compatible", "llm.model=simulated", f"limits.max_concurrency={MAX_CONCURRENCY}",
-    "limits.max_attempts=50", "out_dir=out", "cache.dir=cache",
+    "limits.max_attempts=50", "out_dir=out",
 )  # fmt: skip
 
 
@@ -78,11 +90,16 @@ class Sweep:
         folder: Working folder.
         endpoint: Its language model.
         settings: What is added to the command.
+        variables: What is added to its environment.
+        nodes: Those of the cluster that it joins; none if it starts one.
+        said: What each run of the command has said.
     """
 
     folder: Path
     endpoint: Endpoint
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...]
+    variables: dict[str, str]
+    nodes: list[Any]
     said: list[str] = field(default_factory=list)
 
     def start(self) -> subprocess.Popen[str]:
@@ -94,7 +111,7 @@ class Sweep:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=_environment(),
+            env=_environment() | self.variables,
         )
 
     def finish(self, driver: subprocess.Popen[str]) -> int:
@@ -108,13 +125,19 @@ class Sweep:
         paths = self.folder.glob("out/trials/*/events.jsonl")
         return sum(path.read_bytes().count(b"\n") for path in paths)
 
-    def is_under_way(self) -> bool:
-        """Whether a trial has begun that is not finished."""
+    def num_under_way(self) -> int:
+        """Trials that have begun and are not finished."""
+        num_trials = 0
         for path in self.folder.glob("out/trials/*/events.jsonl"):
             events = [json.loads(line)["kind"] for line in path.read_bytes().splitlines()]
-            if events and events[-1] not in ("finish", "failed"):
-                return True
-        return False
+            num_trials += bool(events) and events[-1] not in ("finish", "failed")
+        return num_trials
+
+    def has_begun_anew(self) -> bool:
+        """Whether a trial was lost and taken up again."""
+        paths = self.folder.glob("out/trials/*/events.jsonl")
+        lines = [line for path in paths for line in path.read_bytes().splitlines()]
+        return any(json.loads(line)["epoch"] > 1 for line in lines)
 
     def outcome(self) -> tuple[list[dict[str, str]], dict[str, bytes]]:
         """Return the rows of results.csv without times and payments, and every network.json."""
@@ -126,69 +149,80 @@ class Sweep:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @contextmanager
-def sweep_in(folder: Path, *settings: str) -> Iterator[Sweep]:
-    """Make a sweep with an endpoint of its own."""
+def sweep_in(folder: Path, *, on_three_nodes: bool = False) -> Iterator[Sweep]:
+    """Make a sweep with an endpoint of its own, and with a cluster of its own if that is asked."""
     folder.mkdir(parents=True, exist_ok=True)
     endpoint = Endpoint(folder / "requests.log", free_port(0))
-    endpoint.start()
-    try:
-        yield Sweep(folder, endpoint, settings)
-    finally:
-        endpoint.kill()
+    with ExitStack() as stack:
+        endpoint.start()
+        stack.callback(endpoint.kill)
+        if on_three_nodes:
+            short_folder = stack.enter_context(folder_with_a_short_path())
+            address, nodes = stack.enter_context(three_nodes(folder, short_folder))
+            variables = quiet(short_folder) | own_cache(folder / "node0")
+            yield Sweep(folder, endpoint, (f"cluster.address={address}",), variables, nodes)
+        else:
+            yield Sweep(folder, endpoint, ("cache.dir=cache",), {}, [])
 
 
-def wait_until_under_way(sweep: Sweep, driver: subprocess.Popen[str], num_events: int) -> None:
-    """Wait for a moment in a trial, after some events, of a sweep that goes on.
+Kill = Callable[[], object]
+
+
+def processes_of(sweep: Sweep, driver: subprocess.Popen[str], name: str) -> list[psutil.Process]:
+    """Return a sweep's living processes of a class of actors."""
+    roots = [raylet_of(node) for node in sweep.nodes] or [driver.pid]
+    return [process for root in roots for process in processes_below(root, name)]
+
+
+def kills_of_a_node(sweep: Sweep, _driver: subprocess.Popen[str]) -> list[Kill]:
+    """Nodes with a trial, and all that runs there; not the first, which is the driver's."""
+    others = sweep.nodes[1:]
+    return [partial(kill, node) for node in others if processes_below(raylet_of(node), TRIAL)]
+
+
+def kills_of_the_endpoint(sweep: Sweep, _driver: subprocess.Popen[str]) -> list[Kill]:
+    """The language model, which comes back."""
+
+    def restart() -> None:
+        sweep.endpoint.kill()
+        time.sleep(OUTAGE_S)
+        sweep.endpoint.start()
+
+    return [restart]
+
+
+# What can be killed at a moment, all without notice.
+KILLS: dict[str, Callable[[Sweep, subprocess.Popen[str]], list[Kill]]] = {
+    "actor": lambda sweep, driver: [one.kill for one in processes_of(sweep, driver, TRIAL)],
+    "driver": lambda _sweep, driver: [driver.kill],
+    "limiter": lambda sweep, driver: [one.kill for one in processes_of(sweep, driver, "Limiter")],
+    "node": kills_of_a_node,
+    "endpoint": kills_of_the_endpoint,
+}
+ENDS_A_TRIAL = ("actor", "driver", "node")
+
+
+def kills_under_way(
+    sweep: Sweep, driver: subprocess.Popen[str], kind: str, num_events: int
+) -> list[Kill]:
+    """Wait until all actors are in the midst of a trial, after some events; return what to kill.
 
     Raises:
         TimeoutError: If the sweep ends or stands still before.
     """
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline and driver.poll() is None:
-        if sweep.num_events() >= num_events and sweep.is_under_way():
-            return
+        if sweep.num_events() >= num_events:
+            num_actors = len(processes_of(sweep, driver, TRIAL))
+            kills = KILLS[kind](sweep, driver)
+            if kills and 0 < num_actors <= sweep.num_under_way():
+                return kills
         time.sleep(0.01)
-    raise TimeoutError(f"no moment in a trial after {num_events} events")
-
-
-def processes_of(driver: subprocess.Popen[str], name: str) -> list[psutil.Process]:
-    """Return the driver's actors of a class."""
-    children = psutil.Process(driver.pid).children(recursive=True)
-    return [child for child in children if name in " ".join(child.cmdline())]
-
-
-def kill_actor(sweep: Sweep, driver: subprocess.Popen[str], rng: random.Random) -> None:
-    """Kill the process of one trial."""
-    rng.choice(processes_of(driver, "TrialActor")).kill()
-
-
-def kill_driver(sweep: Sweep, driver: subprocess.Popen[str], rng: random.Random) -> None:
-    """Kill the command itself."""
-    driver.send_signal(signal.SIGKILL)
-
-
-def kill_limiter(sweep: Sweep, driver: subprocess.Popen[str], rng: random.Random) -> None:
-    """Kill what holds all actors to the limits."""
-    rng.choice(processes_of(driver, "Limiter")).kill()
-
-
-def kill_endpoint(sweep: Sweep, driver: subprocess.Popen[str], rng: random.Random) -> None:
-    """Kill the language model, which comes back."""
-    sweep.endpoint.kill()
-    time.sleep(OUTAGE_S)
-    sweep.endpoint.start()
-
-
-KILLS = {
-    "actor": kill_actor,
-    "driver": kill_driver,
-    "limiter": kill_limiter,
-    "endpoint": kill_endpoint,
-}
+    raise TimeoutError(f"nothing to kill in a trial after {num_events} events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,17 +246,18 @@ def undisturbed(folder: Path) -> Sweep:
 def disturbed(folder: Path, kind: str, seed: int, calm: Sweep) -> Verdict:
     """Run the sweep with one kill at a random moment, and again until it is through."""
     rng = random.Random(f"{kind} {seed}")
-    with sweep_in(folder) as sweep:
+    with sweep_in(folder, on_three_nodes=kind == "node") as sweep:
         driver = sweep.start()
         # Later there may be no trial under way any more before it is noticed.
         moment = rng.randrange(1, calm.num_events() * 3 // 4)
-        wait_until_under_way(sweep, driver, moment)
+        kills_under_way(sweep, driver, kind, moment)
         time.sleep(rng.random() * 0.2)
-        KILLS[kind](sweep, driver, rng)
+        rng.choice(kills_under_way(sweep, driver, kind, moment))()
         code = sweep.finish(driver)
         if code != 0:
             code = sweep.finish(sweep.start())
         assert code == 0, "\n".join(sweep.said)
+        assert kind not in ENDS_A_TRIAL or sweep.has_begun_anew(), "no trial was under way"
     num_again = num_repeats(sweep.endpoint.log) - num_repeats(calm.endpoint.log)
     return Verdict(kind, moment, sweep.outcome() == calm.outcome(), num_again)
 

@@ -14,10 +14,10 @@ from orchestrator.jobs import BaselineJob
 from orchestrator.journal import Journal
 from orchestrator.settings.schema import BudgetConfig
 from orchestrator.trial_driver import Site
-from tests.orchestrator.test_trial_driver import InProcess, Method
+from tests.orchestrator.test_trial_driver import Handle, InProcess, Method
 
 
-class Lost:
+class Lost(Handle):
     """An actor that does not answer any more."""
 
     @property
@@ -25,7 +25,7 @@ class Lost:
         async def fail(*_args):
             raise ActorLostError("it was lost")
 
-        return Method(fail)
+        return Method(fail, self.calls_begun)
 
 
 class LosesTheFirst(InProcess):
@@ -38,7 +38,8 @@ class LosesTheFirst(InProcess):
     def start_actor(self, actor_class, name, *args, resources=None):
         assert name not in self.names
         self.names.append(name)
-        return super().start_actor(actor_class, name, *args) if self.names[1:] else Lost()
+        actor = super().start_actor(actor_class, name, *args)
+        return actor if self.names[1:] else Lost(actor)
 
 
 @pytest.mark.parametrize("max_deaths", [0, 1])
