@@ -207,6 +207,7 @@ class Trial:
         *,
         stop: str | None = None,
         allowance: Allowance | None = None,
+        unit: str | None = None,
     ) -> Advance:
         """Do the next unit of work.
 
@@ -215,6 +216,8 @@ class Trial:
             stop: Why to leave the steps that are left and do the test now; None to go on.
             allowance: What the unit may use.  One that would need more is given up: its event is of
                 the kind ``abandoned`` and tells what it used, and the state is unchanged.
+            unit: Names this unit of work at every attempt; what an attempt paid that was lost is
+                counted by the next one.
         """
         started, ledger = time.monotonic(), Ledger(allowance=allowance)
         before = None if state is None else TrainerState.from_dict(state)
@@ -222,7 +225,8 @@ class Trial:
         event: dict[str, Any] = {"kind": "abandoned"}
         self._ledgers.append(ledger)
         try:
-            after, event = await self._advance(before, stop)
+            with self._stores.payer.paying(unit):
+                after, event = await self._advance(before, stop)
         except* BudgetError:
             pass  # the event says so
         finally:

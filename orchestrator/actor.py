@@ -35,12 +35,14 @@ class Order:
 
     Attributes:
         state: JSON of the state of the last unit of work; ``null`` at the very start.
+        unit: Names the unit of work that is asked for.
         stop: Why to skip the remaining steps and do the final test.
         amount: What the unit may use; None for no bound.
         seconds: For how long its calls may be begun.
     """
 
     state: str
+    unit: str | None = None
     stop: str | None = None
     amount: Amount | None = None
     seconds: float = math.inf
@@ -124,8 +126,13 @@ class TrialActor:
     ) -> None:
         async for order, reply in inbox:
             async with reply:
-                state, allowance = json.loads(order.state), order.allowance()
-                await reply.send(await trial.advance(state, stop=order.stop, allowance=allowance))
+                advance = await trial.advance(
+                    json.loads(order.state),
+                    stop=order.stop,
+                    allowance=order.allowance(),
+                    unit=order.unit,
+                )
+                await reply.send(advance)
 
     async def advance(self, order: Order) -> str:
         """Do the trial's next unit of work.
@@ -191,7 +198,7 @@ class BaselineActor:
         return node_of_this_process()
 
     async def run(
-        self, settings: TrialSettings, names: Sequence[str], materials: Materials
+        self, settings: TrialSettings, names: Sequence[str], materials: Materials, unit: str
     ) -> list[dict[str, Any]]:
         """Return a row a reference point that is named, with its predictions.
 
@@ -199,7 +206,7 @@ class BaselineActor:
             DLNError: If they cannot be computed.
         """
         try:
-            return await run_baselines(settings, self._services, names, materials.task)
+            return await run_baselines(settings, self._services, names, materials.task, unit)
         except ExceptionGroup as group:
             raise first_of(group) from None
 

@@ -48,11 +48,14 @@ async def _measured(
     actor_name = f"{job.name} · {job.baseline_id[:6]}{again}"
     actor = site.cluster.start_actor(BaselineActor, actor_name, job.name, site.services)
     path = journal.baseline_calls(job.baseline_id)
+    unit = f"{site.services.store} {job.baseline_id}"
     try:
         settings = with_addresses(job.settings, await site.servers.addresses(actor))
         async with collecting_calls(actor, site.services, path, {}):
             with remote_errors():
-                rows: list[dict[str, Any]] = await actor.run.remote(settings, names, materials)
+                rows: list[dict[str, Any]] = await actor.run.remote(
+                    settings, names, materials, unit
+                )
     finally:
         site.cluster.stop_actor(actor)
     return rows

@@ -76,6 +76,7 @@ class TrialSummary:
         validations: Of its steps, in their order.
         elbo: The last ``train/elbo`` in nats; None without log-probs.
         steps: Training steps done.
+        num_units: Units of work recorded, with those that were given up.
         usage: Calls and tokens by column of the results.
         cost_usd: None as soon as the price of any event is unknown.
         seconds: Time spent in the recorded steps.
@@ -100,6 +101,7 @@ class TrialSummary:
     validations: list[Validation] = field(default_factory=list)
     elbo: float | None = None
     steps: int = 0
+    num_units: int = 0
     usage: dict[str, int] = field(default_factory=lambda: dict.fromkeys(USAGE_FIELDS.values(), 0))
     cost_usd: float | None = 0.0
     seconds: float = 0.0
@@ -171,6 +173,7 @@ class TrialSummary:
             self.predictions, self._items = None, _judged_items(event["predictions"])
 
     def _add_cost(self, event: dict[str, Any]) -> None:
+        self.num_units += 1
         for counts in event["usage"].values():
             for source, column in USAGE_FIELDS.items():
                 self.usage[column] += counts[source]

@@ -157,7 +157,8 @@ class TrialDriver:
     def _order(self, **allowance: Any) -> Order:
         summary = self._journal.summary
         stop = None if summary.stop is None else summary.stop["reason"]
-        return Order(state=to_json(self._journal.state), stop=stop, **allowance)
+        unit = f"{self._site.services.store} {self._trial.trial_id} {summary.num_units}"
+        return Order(state=to_json(self._journal.state), unit=unit, stop=stop, **allowance)
 
     def _has_steps_left(self) -> bool:
         settings, state = self._trial.settings, self._journal.state

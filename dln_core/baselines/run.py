@@ -36,6 +36,7 @@ async def run_baselines(
     services: Services,
     names: Sequence[str] = DEFAULT_BASELINES,
     task: Task | None = None,
+    unit: str | None = None,
 ) -> list[dict[str, Any]]:
     """Measure the reference points of one task with one model.
 
@@ -47,6 +48,7 @@ async def run_baselines(
             ``few_shot`` with random worked examples; ``kate`` with the nearest ones; ``cot``, which
             thinks in writing first.
         task: Stands for the task that the settings name.
+        unit: Names this work at every attempt, see ``Trial.advance``.
 
     Returns:
         A row each, three of ``handwritten``.  Tasks without labels have neither a majority nor a
@@ -75,7 +77,8 @@ async def run_baselines(
         judge = await stack.enter_async_context(
             open_judge(settings.judge_llm, connection, **common)
         )
-        rows = await _measure(judged_by(task, judge), connection, names)
+        with stores.payer.paying(unit):
+            rows = await _measure(judged_by(task, judge), connection, names)
     usage = {"usage": ledger.usage(), "cost_usd": ledger.cost_usd}
     return [{"task": task.name, "model": settings.llm.model} | row | usage for row in rows]
 

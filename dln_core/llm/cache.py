@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from dln_core.llm.base import LanguageModel, Request, Response, ScoreRequest
+from dln_core.llm.payer import Payer, unmarked
 from dln_core.llm.store import Store
 from dln_core.llm.units import (
     Keys,
@@ -18,6 +19,7 @@ from dln_core.llm.units import (
     encode_pairs,
     encode_whole,
 )
+from dln_core.types import Usage
 
 # Rungs that score whole texts, and whether a call's usage counts its context once for all targets.
 SHARES_CONTEXT = {"score": True, "echo": False, "prompt_logprobs": False}
@@ -36,6 +38,7 @@ class Cache:
         rung: How the model scores texts.
         read: Stores asked in turn; the first is the sweep's own.
         write: Stores that keep a new answer.
+        payer: On whose bill it goes.
     """
 
     def __init__(
@@ -46,12 +49,14 @@ class Cache:
         rung: str | None,
         read: Sequence[Store],
         write: Sequence[Store],
+        payer: Payer,
     ) -> None:
         self._inner = inner
         self._keys = Keys(identity)
         self._shares_context = SHARES_CONTEXT.get(rung or "")
         self._read = read
         self._write = write
+        self._payer = payer
         self._arrivals = Arrivals()
 
     async def send(self, request: Request) -> Response:
@@ -66,7 +71,8 @@ class Cache:
         key = self._keys.whole(request)
         found = await self._find([key])
         if found:
-            return decode_whole(found[key])
+            response = decode_whole(unmarked(found[key]))
+            return replace(response, paid=bool(self._payer.settled(found)))
         response = await self._inner.send(request)
         await self._keep({key: encode_whole(response)})
         return response
@@ -75,18 +81,23 @@ class Cache:
         keys = self._keys.pairs(request)
         found = await self._find(keys.values())
         missing = tuple(target for target, key in keys.items() if key not in found)
-        sent = None
+        settled = self._payer.settled({key: found[key] for key in keys.values() if key in found})
+        paid, is_paid = Usage(), bool(settled)
+        if settled:
+            targets = [target for target, key in keys.items() if key in settled]
+            stored = [unmarked(found[keys[target]]) for target in targets]
+            paid = decode_pairs(targets, stored, shares_context).usage
         if missing:
             is_whole = len(missing) == len(request.targets)
             asked = request if is_whole else replace(request, targets=missing)
             sent = await self._inner.send(asked)
+            paid, is_paid = paid + sent.paid_usage, is_paid or sent.paid
             pairs = encode_pairs(sent)
             answers = {keys[target]: pair for target, pair in zip(missing, pairs, strict=True)}
-            await self._keep(answers)
-            found |= answers
-        stored = [found[keys[target]] for target in request.targets]
+            found |= await self._keep(answers)
+        stored = [unmarked(found[keys[target]]) for target in request.targets]
         response = decode_pairs(request.targets, stored, shares_context)
-        return replace(response, paid=sent.paid, sent=sent.paid_usage) if sent else response
+        return replace(response, paid=is_paid, sent=paid)
 
     async def _find(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
         """Look answers up.
@@ -109,11 +120,13 @@ class Cache:
             await self._read[0].put(copied)
         return found | copied
 
-    async def _keep(self, answers: Mapping[bytes, bytes]) -> None:
+    async def _keep(self, answers: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        marked = self._payer.marked(answers)
         # Not even a cancelled request may lose what was paid.
-        with self._arrivals.announced(answers), anyio.CancelScope(shield=True):
+        with self._arrivals.announced(marked), anyio.CancelScope(shield=True):
             for store in self._write:
-                await store.put(answers)
+                await store.put(marked)
+        return marked
 
 
 class Arrivals:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.ledger import Ledger, Metered
 from dln_core.llm.limits import Limiter, LimiterSource, Limits
 from dln_core.llm.lists import MAX_SEQUENCES, Lists
+from dln_core.llm.payer import Payer
 from dln_core.llm.remote_store import AnswerSource, BackedStore, backed_by
 from dln_core.llm.retry import Retry
 from dln_core.llm.simulated import InContextReader, SimulatedModel, WithoutScores
@@ -35,7 +36,7 @@ from dln_core.llm.stored import Nobody
 
 PROBE_ATTEMPTS = 3
 # Files of another format lie beside it, untouched.
-STORE_FORMAT = "v2"
+STORE_FORMAT = "v3"
 SIMULATED_ROUTE = Route("chat", "score")
 
 
@@ -55,11 +56,13 @@ class Stores:
         own: The sweep's own store, always on; on a node of a cluster backed by the driver's.
         shared: The store that all sweeps share; None if the cache is off.
         mode: The setting ``cache.mode``.
+        payer: On whose bill new answers go.
     """
 
     own: AnswerStore | BackedStore
     shared: AnswerStore | None
     mode: str
+    payer: Payer = field(default_factory=Payer)
 
     def around(
         self, inner: LanguageModel, identity: dict[str, Any], rung: str | None = None
@@ -70,7 +73,7 @@ class Stores:
         if self.shared is not None:
             read += [self.shared] if self.mode in ("on", "read_only") else []
             write += [self.shared] if self.mode in ("on", "refresh") else []
-        return Cache(inner, identity, rung=rung, read=read, write=write)
+        return Cache(inner, identity, rung=rung, read=read, write=write, payer=self.payer)
 
     async def flush(self) -> None:
         """Return once the driver's store has all that the sweep was answered here.

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from dln_core.config import CacheConfig
 from dln_core.trial import Services
 from orchestrator.budget import Budget
 from orchestrator.cluster.materials import MaterialsStore
@@ -51,6 +52,23 @@ class DiesAtClose(Handle):
             raise ActorLostError("it was lost")
 
         return Method(die, self.calls_begun)
+
+
+class LosesOneAnswer(Handle):
+    """An actor whose process is lost when its third unit is done, before the driver knows."""
+
+    num_units = 0
+
+    @property
+    def advance(self):
+        async def advance(order):
+            answer = await self._actor.advance(order)
+            LosesOneAnswer.num_units += 1
+            if LosesOneAnswer.num_units == 3:
+                raise ActorLostError("it was lost")
+            return answer
+
+        return Method(advance, self.calls_begun)
 
 
 class InProcess:
@@ -194,6 +212,18 @@ async def test_an_actor_that_is_lost_after_the_test_leaves_the_trial_finished(dr
     summary = await driven.run(pruner=PruneAfter(1), handle=DiesAtClose)
     assert driven.kinds() == ["start", "step", "stop", "finish"]
     assert (summary.status, summary.stopped, summary.test_looks) == ("finished", "pruned", 1)
+
+
+async def test_what_a_lost_attempt_paid_is_on_the_bill(driven, tmp_path, monkeypatch):
+    monkeypatch.setattr(LosesOneAnswer, "num_units", 0)
+    summary = await driven.run(handle=LosesOneAnswer)
+    whole = await Driven(
+        replace(driven.plan, run=replace(driven.plan.run, cache=CacheConfig(dir=str(tmp_path)))),
+        tmp_path / "whole",
+    ).run()
+    assert driven.journal.epoch == 2
+    assert summary.usage == whole.usage
+    assert summary.usage["paid_calls"] > 0
 
 
 async def test_a_trial_that_has_stalled_asks_for_no_step(driven):

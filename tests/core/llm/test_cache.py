@@ -20,6 +20,7 @@ from dln_core.llm.cache import Cache
 from dln_core.llm.connect import cache_folder, open_stores
 from dln_core.llm.dedupe import Dedupe
 from dln_core.llm.ledger import Counts, Ledger, Metered
+from dln_core.llm.payer import Payer
 from dln_core.llm.simulated import SimulatedModel
 from dln_core.llm.store import AnswerStore
 from dln_core.llm.units import Keys
@@ -37,7 +38,7 @@ def store(tmp_path: Path) -> Iterator[AnswerStore]:
 
 
 def over(inner: LanguageModel, store: AnswerStore, rung: str | None = "score") -> Cache:
-    return Cache(inner, IDENTITY, rung=rung, read=[store], write=[store])
+    return Cache(inner, IDENTITY, rung=rung, read=[store], write=[store], payer=Payer())
 
 
 class Scorer:
@@ -233,7 +234,9 @@ async def test_an_answer_that_arrives_during_a_lookup_is_not_paid_again(tmp_path
     own, slow = AnswerStore(tmp_path / "own.db"), SlowStore(tmp_path / "slow.db")
     slow.may_write.set()
     inner = Recorder() if request_ is GENERATE else Scorer()
-    looking = Cache(Dedupe(inner), IDENTITY, rung="score", read=[own, slow], write=[own])
+    looking = Cache(
+        Dedupe(inner), IDENTITY, rung="score", read=[own, slow], write=[own], payer=Payer()
+    )
     responses = []
 
     async def ask() -> None:
@@ -259,7 +262,7 @@ async def test_an_answer_that_is_being_stored_is_not_paid_again_nor_given_before
     slow = SlowStore(tmp_path / "slow.db")
     slow.may_read.set()
     inner, responses = Recorder(), []
-    model = Cache(Dedupe(inner), IDENTITY, rung="score", read=[slow], write=[slow])
+    model = Cache(Dedupe(inner), IDENTITY, rung="score", read=[slow], write=[slow], payer=Payer())
 
     async def ask() -> None:
         responses.append(await model.send(GENERATE))

@@ -22,6 +22,7 @@ from dln_core.llm.http import Endpoint, open_session
 from dln_core.llm.ledger import Ledger, Metered
 from dln_core.llm.limits import Limits
 from dln_core.llm.local_limiter import LocalLimiter
+from dln_core.llm.payer import Payer
 from dln_core.llm.retry import Retry
 from dln_core.llm.simulated import SimulatedModel
 from dln_core.llm.store import AnswerStore
@@ -51,7 +52,9 @@ def endpoint(api: str, rung: str | None, provider: str = "openai_compatible") ->
 async def cached(stack: AsyncExitStack, folder: Path) -> LanguageModel:
     store = AnswerStore(folder / "answers.db")
     stack.callback(store.close)
-    return Cache(SimulatedModel(FixedWorld()), {}, rung="score", read=[store], write=[store])
+    return Cache(
+        SimulatedModel(FixedWorld()), {}, rung="score", read=[store], write=[store], payer=Payer()
+    )
 
 
 async def retried(stack: AsyncExitStack, folder: Path) -> LanguageModel:
@@ -77,7 +80,7 @@ async def all_together(stack: AsyncExitStack, folder: Path) -> LanguageModel:
     shared = around_endpoint(
         engine, Route("completions", "echo", True), LIMITS, LocalLimiter(LIMITS)
     )
-    stored = Cache(shared, {}, rung="echo", read=[store], write=[store])
+    stored = Cache(shared, {}, rung="echo", read=[store], write=[store], payer=Payer())
     return Metered(stored, [Ledger()], PriceConfig())
 
 
