@@ -61,6 +61,7 @@ class Budget:
         so_far: Iterable[tuple[PlannedTrial, TrialSummary]],
         started_s: float | None = None,
     ) -> None:
+        self._config = config
         self._is_bounded = bool(config.bounds() or config.trial.bounds())
         self._sweep = Scope("budget", config)
         self._started_s = time.monotonic() if started_s is None else started_s
@@ -76,6 +77,10 @@ class Budget:
             for kind, taken in summary.taken.items():
                 account.learn(kind, taken)
             self._accounts[trial.trial_id] = account
+
+    def has_lifted(self, stop: Mapping[str, Any]) -> bool:
+        """Tell whether a training that was stopped may go on, see ``may_go_on``."""
+        return may_go_on(stop, self._config)
 
     def open(self, name: str, needed: Amount) -> None:
         """Open an account of reference points, which are begun and ended like a trial."""
@@ -160,7 +165,9 @@ class Budget:
 
 
 def may_go_on(stop: Mapping[str, Any], config: BudgetConfig) -> bool:
-    """Tell whether the bound that ended a training has been raised or left out since."""
+    """Tell whether a budget's bound ended a training and has been raised or left out since."""
+    if stop["reason"] != "budget":
+        return False
     scope, _, name = str(stop["bound"]).rpartition(".")
     bounds = (config.trial if scope == "budget.trial" else config).bounds()
     return bool(bounds.get(name, math.inf) > stop["value"])

@@ -98,7 +98,7 @@ class TrialDriver:
         while True:
             self._announce("starting")
             await anyio.to_thread.run_sync(self._journal.begin, self._trial.settings)
-            if self._journal.summary.status == "finished":
+            if self._is_taken_up_again():
                 await self._note("reopen")
             try:
                 await self._pull_all()
@@ -115,6 +115,13 @@ class TrialDriver:
                     await self._record_failure(error)
                     raise
                 num_retries += 1
+
+    def _is_taken_up_again(self) -> bool:
+        """Whether its training was stopped by a bound that has been lifted since."""
+        summary = self._journal.summary
+        if summary.status == "finished":
+            return True  # else it would not be driven
+        return summary.stop is not None and self._site.budget.has_lifted(summary.stop)
 
     async def _pull_all(self) -> None:
         trial, site, epoch = self._trial, self._site, self._journal.epoch

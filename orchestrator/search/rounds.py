@@ -65,7 +65,7 @@ class Search:
         self._compose = compose
         self._outcomes: dict[str, _Outcome] = {}
         self._settings: list[Setting] = []
-        self._num_before = 0  # settings of earlier rounds
+        self._num_before = 0  # settings before the last round
         self._space = Space((), {})
         self.plan = make_plan(compose(choose=self._begin))
         recorded = self._recorded()[: self._num_settings]
@@ -207,6 +207,7 @@ class Search:
         if {key: saved[key] for key in self._identity()} != self._identity():
             say("note: the kind, seed or space of the search changed, so that it begins anew")
             return []
+        self._num_before = saved["num_before_last_round"]
         return [each["values"] for each in saved["settings"]]
 
     def _record(self) -> None:
@@ -219,6 +220,7 @@ class Search:
     def _to_dict(self) -> dict[str, Any]:
         return self._identity() | {
             "settings": list(self._rows()),
+            "num_before_last_round": self._num_before,
             "best": _best(self._tried()),
         }
 

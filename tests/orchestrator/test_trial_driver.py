@@ -188,6 +188,15 @@ async def test_a_larger_budget_goes_on_from_where_training_was_and_counts_the_lo
     assert kinds[kinds.index("finish") + 1] == "reopen"
 
 
+async def test_a_larger_budget_spares_a_killed_trial_the_test_that_it_was_about_to_make(driven):
+    await driven.run(BudgetConfig(max_tokens=bound_for(driven.trial.parts, 1.2)))
+    driven.forget_the_test()
+    summary = await driven.run()
+    assert (summary.stopped, summary.steps, summary.test_looks) == (None, 4, 1)
+    kinds = driven.kinds()
+    assert kinds[kinds.index("stop") + 1] == "reopen"
+
+
 async def test_training_in_two_parts_ends_as_training_in_one(driven, toy_plan, tmp_path):
     least = bound_for(driven.trial.parts, 1.2)
     await driven.run(BudgetConfig(max_tokens=least))

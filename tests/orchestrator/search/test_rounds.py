@@ -72,6 +72,20 @@ def finish(toy_event):
     return make
 
 
+@pytest.fixture
+def fail():
+    """Journal a trial that has failed."""
+
+    def make(plan, number):
+        trial = plan.trials[number]
+        with Journal.locked(plan.out_dir) as journal:
+            record = journal.recover(trial.trial_id)
+            stamp = {"epoch": record.begin(trial.settings), "time": 0.0}
+            record.append({"kind": "failed", "step": 0, "error": "x"} | stamp, {})
+
+    return make
+
+
 def settings(search):
     return [trial.varying for trial in search.plan.trials]
 
@@ -123,6 +137,17 @@ def test_a_search_does_not_go_on_while_trials_are_open(search, finish):
     assert len(opened.plan.trials) == 4
 
 
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_search_ends_once_a_whole_round_has_failed(search, finish, fail, is_resumed):
+    opened = search(num_settings=6)
+    for number in range(4):
+        finish(opened.plan, number, 0.5)
+    assert opened.advance()
+    for number in range(4, 8):
+        fail(opened.plan, number)
+    assert not (search(num_settings=6) if is_resumed else opened).advance()
+
+
 def test_a_longer_search_goes_on_where_a_shorter_one_ended(search, finish):
     short = search(num_settings=2)
     for number in range(4):
@@ -146,15 +171,11 @@ def test_a_search_of_another_space_begins_anew(search, finish, capsys):
     assert "begins anew" in capsys.readouterr().out
 
 
-def test_a_setting_of_which_a_trial_failed_is_not_the_best(search, finish, toy_event):
+def test_a_setting_of_which_a_trial_failed_is_not_the_best(search, finish, fail):
     opened = search()
     for number, accuracy in ((0, 0.5), (1, 0.5), (2, 0.9)):
         finish(opened.plan, number, accuracy)
-    trial = opened.plan.trials[3]
-    with Journal.locked(opened.plan.out_dir) as journal:
-        record = journal.recover(trial.trial_id)
-        epoch = record.begin(trial.settings)
-        record.append({"kind": "failed", "step": 0, "epoch": epoch, "time": 0.0, "error": "x"}, {})
+    fail(opened.plan, 3)
     assert opened.advance()
     assert "mean dev 50.0" in opened.verdict()
 
