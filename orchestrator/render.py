@@ -115,7 +115,8 @@ def _http(config: LLMConfig, call: Call) -> str:
 def _heading(layer: str, request: Request) -> str:
     if isinstance(request, GenerateRequest):
         return f"[layer {layer}]"
-    return f"[layer {layer}] scores as the next turn: {' | '.join(request.targets)}"
+    targets = " | ".join(request.targets)
+    return f"[layer {layer}] nothing is written: how probable is each of these answers? {targets}"
 
 
 def _conversation(request: Request) -> str:

@@ -152,10 +152,13 @@ class _Run:
         """Do the jobs, as many at once as ``cluster.max_trials``; return what failed."""
         models = served_models(job.settings for job in jobs)
         num_trials = sum(isinstance(job, PlannedTrial) for job in jobs)
-        started = ", ".join([*models, "Ray"])
-        say(f"{num_trials} of {len(self._plan.trials)} trials to go; starting {started}")
+        address = self._plan.run.cluster.address
+        begun = f"starting {', '.join([*models, 'Ray'])}"
+        if address is not None:
+            begun = f"joining the cluster at {address}"
+        say(f"{num_trials} of {len(self._plan.trials)} trials to go; {begun}")
         # Nodes of a cluster serve for themselves, see ``NodeServers``.
-        served_here = models if self._plan.run.cluster.address is None else []
+        served_here = models if address is None else []
         async with serve(served_here) as addresses, self._site(jobs, addresses) as site:
             places = anyio.Semaphore(self._plan.run.cluster.max_trials)
             async with anyio.create_task_group() as helpers:

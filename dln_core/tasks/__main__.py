@@ -28,6 +28,8 @@ from dln_core.tasks.task import Task
 
 EXAMPLES_SHOWN = 3
 PIPED_WIDTH = 240
+# Of the table of all tasks; where a terminal is too narrow, the last are left out.
+HEADINGS = ("name", "kind", "train / dev / test", "labels", "licence", "source")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +42,7 @@ def _carry_out(chosen: argparse.Namespace) -> None:
     # Piped output is read by programs, which want each task on a line.
     console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
     if chosen.command == "list":
-        console.print(_overview(chosen.data_dir))
+        _show_all(console, chosen.data_dir)
     elif chosen.command == "show":
         _show(console, _task_config(chosen.name, chosen.settings), chosen.data_dir)
     else:
@@ -68,20 +70,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _overview(folder: str | None) -> Table:
+def _show_all(console: Console, folder: str | None) -> None:
+    rows = [_row(name, folder) for name in task_names()]
+    unbounded = console.options.update(max_width=sys.maxsize)
+    for num_columns in range(len(HEADINGS), 2, -1):
+        table = _overview(rows, num_columns)
+        if console.measure(table, options=unbounded).maximum <= console.width:
+            break
+    console.print(table)
+    if left_out := HEADINGS[num_columns:]:
+        console.print(f"In a wider terminal, or for one task by 'show NAME': {', '.join(left_out)}")
+
+
+def _overview(rows: Iterable[Sequence[str]], num_columns: int) -> Table:
     table = Table(title="Tasks")
-    table.add_column("name", no_wrap=True)
-    for heading in ("kind", "train / dev / test", "labels", "licence", "source"):
+    for heading in HEADINGS[:num_columns]:
         table.add_column(heading, overflow="fold")
-    for name in task_names():
-        card, files = find_card(name), files_of(name)
-        try:
-            sizes, labels = _outline(card, folder)
-        except DataError:
-            sizes, labels = "data absent or damaged", ", ".join(card.labels)
-        row = (name, card.kind, sizes, labels, licence_of(files), origin_of(files))
-        table.add_row(*map(escape, row))
+    for row in rows:
+        table.add_row(*map(escape, row[:num_columns]))
     return table
+
+
+def _row(name: str, folder: str | None) -> tuple[str, ...]:
+    card, files = find_card(name), files_of(name)
+    try:
+        sizes, labels = _outline(card, folder)
+    except DataError:
+        sizes, labels = "absent or damaged", ", ".join(card.labels)
+    return name, card.kind, sizes, labels, licence_of(files), origin_of(files)
 
 
 def _outline(card: Card, folder: str | None) -> tuple[str, str]:

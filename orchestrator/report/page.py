@@ -68,6 +68,9 @@ def write_report(plan: Plan, results: SweepResults, compare_url: str | None) -> 
     folder = plan.out_dir / FOLDER
     with journal_errors(folder):
         folder.mkdir(exist_ok=True)
+        # Those of tasks that the sweep no longer has would look as if they belonged to it.
+        for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
+            path.unlink()
     journal, methods = Journal(plan.out_dir), find_methods(results.trials, results.summaries)
     histories, items = _read(journal, results, methods)
     references = _references(results, methods)

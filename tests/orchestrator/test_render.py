@@ -58,7 +58,7 @@ def test_the_simulated_model_has_conversations_alone(printed):
     text = printed(network=TWO_LAYERS)
     assert text.index("[layer thoughts]") < text.index("[layer output]")
     assert "<what thoughts gives>" in text
-    assert "scores as the next turn: Urgent | Normal" in text
+    assert "these answers? Urgent | Normal" in text
     assert "POST" not in text
 
 
@@ -97,7 +97,7 @@ def test_trials_that_send_the_same_are_shown_once(printed):
 def test_an_answer_with_labels_is_scored_as_the_rung_does(printed, rung, paths):
     text = printed(llm=endpoint(), scoring=ScoringConfig(rung=rung))
     assert [address.partition("8000/")[2] for address, _ in posts(text)] == paths
-    assert ("scores as the next turn: Urgent | Normal" in text) == (rung != "monte_carlo")
+    assert ("these answers? Urgent | Normal" in text) == (rung != "monte_carlo")
 
 
 def test_free_answers_are_written(printed):

@@ -13,7 +13,20 @@ def test_the_list_names_every_task_even_without_data(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     for name in task_names():
         (line,) = [line for line in lines if f" {name} " in line]
-        assert ("data absent" in line) == ("generated" not in line)
+        assert ("absent or damaged" in line) == ("generated" not in line)
+
+
+@pytest.mark.parametrize("width", [80, 110, 150, 300])
+def test_every_task_has_one_line_of_the_terminal(capsys, monkeypatch, tmp_path, width):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["list", "--data-dir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    rows = [line for line in out.splitlines() if line.startswith("│")]
+    assert len(rows) == len(task_names())
+    assert max(map(len, rows)) <= width
+    assert "source" in out
+    assert ("source" in out.partition("In a wider terminal")[2]) == (width < 300)
 
 
 def test_a_shown_task_tells_sizes_instruction_and_examples(capsys):
