@@ -7,6 +7,7 @@ not looked at.  Where several layers are trained, prompts of the first and the l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -18,9 +19,12 @@ from dln_core.baselines.networks import wording
 from dln_core.building import initial_network
 from dln_core.calibration import calibrated
 from dln_core.concurrency import map_bounded
-from dln_core.config import PretestConfig, TrialSettings
+from dln_core.config import LLMConfig, PretestConfig, TrialSettings
 from dln_core.evaluation import Prediction, evaluate, tested
 from dln_core.headroom import gain, interaction
+from dln_core.judging import LanguageJudge
+from dln_core.llm.base import LanguageModel
+from dln_core.llm.ledger import Ledger, Metered
 from dln_core.network import Network
 from dln_core.randomness import Choice, generator
 from dln_core.tasks.task import Task
@@ -67,6 +71,7 @@ async def pretest(
     config: PretestConfig | None = None,
     *,
     task: Task | None = None,
+    ledger: Ledger | None = None,
 ) -> dict[str, Any]:
     """Ask whether prompts matter for one task and network.
 
@@ -76,27 +81,49 @@ async def pretest(
             requests that it shares.
         config: How much is looked at.
         task: Stands for the task that the settings name.
+        ledger: Counts the calls too; if it has an allowance, they are kept within it.
 
     Returns:
         JSON values: ``task``, ``network``, ``model``, ``rung``, ``metric``, ``num_examples``; under
         ``prompts`` a row a prompt with ``layer`` (None for the initial network), ``name``,
-        ``instruction``, ``num_demonstrations``, ``accuracy`` and its 95 % interval ``low``,
-        ``high``; ``gain`` of the best prompt over the
-        initial one and the layers' ``interaction`` (None for a single layer), see
-        ``dln_core.headroom``; ``usage`` and ``cost_usd``.
+        ``instruction`` (None for several initial ones), ``num_demonstrations``, ``accuracy`` and
+        its 95 % interval ``low``, ``high``; under ``refused`` how many proposals could not be tried
+        for which reason; ``gain`` of the best other prompt over the initial one and the layers'
+        ``interaction`` (None for a single layer), see ``dln_core.headroom``; ``usage`` and
+        ``cost_usd``.
 
     Raises:
+        BudgetError: If the allowance is used up; alone or in a group.
         ConfigError: If settings are wrong or do not fit the data.
         DataError: If the task's data is missing.
         LLMError: If a model cannot be reached or fails.
     """
     config = config or PretestConfig()
-    trainer = replace(settings.trainer, num_prompts=max(1, config.num_prompts))
-    async with Trial.open(replace(settings, trainer=trainer), services, task=task) as trial:
-        figures = await _Pretest(trial.trainer, config).measure(settings)
+    proposing = replace(settings.trainer, num_prompts=max(1, config.num_prompts))
+    async with Trial.open(replace(settings, trainer=proposing), services, task=task) as trial:
+        trainer = trial.trainer if ledger is None else _counted(trial.trainer, settings, ledger)
+        figures = await _Pretest(trainer, config).measure(settings)
         totals = {"usage": trial.usage, "cost_usd": trial.progress()["cost_usd"]}
         model = {"model": settings.llm.model, "rung": trial.rung}
     return figures | model | totals
+
+
+def _counted(trainer: Trainer, settings: TrialSettings, ledger: Ledger) -> Trainer:
+    """Let a ledger count, and hold back, what a trainer's models and its judge are asked."""
+
+    def counted(model: LanguageModel, llm: LLMConfig | None) -> LanguageModel:
+        return Metered(model, [ledger], (llm or settings.llm).known_price)
+
+    task = trainer.task
+    if isinstance(task.grader, LanguageJudge):
+        judge = replace(task.grader, model=counted(task.grader.model, settings.judge_llm))
+        task = replace(task, grader=judge)
+    return replace(
+        trainer,
+        task=task,
+        forward_model=counted(trainer.forward_model, settings.llm),
+        backward_model=counted(trainer.backward_model, settings.backward_llm),
+    )
 
 
 class _Pretest:
@@ -118,9 +145,10 @@ class _Pretest:
         network = initial_network(settings, self._trainer.task)
         await anyio.to_thread.run_sync(network.prepare)
         wordings = _handwritten(network)
+        refused: Counter[str] = Counter()
         if self._config.num_prompts and settings.network.is_trained:
-            wordings += await self._proposed(network)
-        # The initial prompts come first: ties are theirs.
+            proposed, refused = await self._proposed(network)
+            wordings += proposed
         alone = [Wording(len(network.layers) - 1, "initial"), *wordings]
         rows, values = await self._answered([each.within(network) for each in alone])
         crossed = await self._crossed(network, wordings)
@@ -132,19 +160,24 @@ class _Pretest:
             "prompts": [
                 _described(each, network) | row for each, row in zip(alone, rows, strict=True)
             ],
+            "refused": dict(refused),
             "gain": asdict(gain(values)),
             "interaction": crossed,
         }
 
-    async def _proposed(self, network: Network) -> list[Wording]:
+    async def _proposed(self, network: Network) -> tuple[list[Wording], Counter[str]]:
+        """The model's proposals, and how many could not be tried for which reason."""
         by_slot = await self._trainer.propose(network)
-        return [
-            Wording(slot.layer, f"{candidate.source} {number}", candidate.prompt)
-            for slot, proposed in by_slot.items()
+        wordings, refused = list[Wording](), Counter[str]()
+        for slot, proposed in by_slot.items():
             # Copies with prompts of their own would make one layer many.
-            if slot.prompt == 0
-            for number, candidate in enumerate(proposed.candidates, start=1)
-        ]
+            if slot.prompt == 0:
+                refused.update(proposed.refused)
+                wordings += [
+                    Wording(slot.layer, f"{candidate.source} {number}", candidate.prompt)
+                    for number, candidate in enumerate(proposed.candidates, start=1)
+                ]
+        return wordings, refused
 
     async def _answered(self, networks: Sequence[Network]) -> tuple[list[dict[str, Any]], Array]:
         """Let networks answer the examples: figures of each, and P x n values of the answers."""
@@ -215,6 +248,6 @@ def _described(wording: Wording, network: Network) -> dict[str, Any]:
     return {
         "layer": layer.name if wording.prompt else None,
         "name": wording.name,
-        "instruction": prompt.instruction if wording.prompt else None,
+        "instruction": prompt.instruction if wording.prompt or len(network.layers) == 1 else None,
         "num_demonstrations": len(prompt.demonstrations),
     }

@@ -20,7 +20,9 @@ from dln_core.config import (
     TrainerConfig,
     TrialSettings,
 )
-from dln_core.errors import ConfigError
+from dln_core.errors import BudgetError, ConfigError
+from dln_core.llm.allowance import Allowance, Amount
+from dln_core.llm.ledger import Ledger
 from dln_core.pretest import HIDDEN_PHRASINGS, pretest
 from dln_core.trial import Services
 
@@ -109,6 +111,37 @@ async def test_a_trial_after_it_does_not_pay_for_the_same_answers_again(tmp_path
 
     await pretested(tmp_path)
     assert await paid_at_the_start() == 20 - 12
+
+
+async def test_proposals_that_cannot_be_tried_are_counted(tmp_path: Path) -> None:
+    found = await pretested(tmp_path)
+    num_tried = sum(row["name"] not in ("initial", *HANDWRITTEN) for row in found["prompts"])
+    assert num_tried + sum(found["refused"].values()) == CONFIG.num_prompts
+
+
+async def test_a_ledger_counts_the_calls_of_all_pretests(tmp_path: Path) -> None:
+    ledger = Ledger()
+    first, second = [
+        await pretest(settings(), services(tmp_path), CONFIG, ledger=ledger) for _ in range(2)
+    ]
+    both = [one for found in (first, second) for one in found["usage"].values()]
+    assert ledger.totals().calls == sum(one["calls"] for one in both)
+    assert ledger.totals().paid_calls == sum(one["paid_calls"] for one in both)
+
+
+async def test_an_allowance_ends_it_before_its_tokens_are_exceeded(tmp_path: Path) -> None:
+    ledger = Ledger(allowance=Allowance(Amount(2_000, 1.0)))
+    with pytest.raises(BudgetError):
+        await pretest(settings(), services(tmp_path), CONFIG, ledger=ledger)
+    totals = ledger.totals()
+    assert 0 < totals.prompt_tokens + totals.completion_tokens <= 2_000
+
+
+async def test_the_judge_is_held_back_too(tmp_path: Path) -> None:
+    ledger = Ledger()
+    judged = settings(task=TaskConfig(name="triage", judge="llm"))
+    found = await pretest(judged, services(tmp_path), CONFIG, ledger=ledger)
+    assert found["usage"]["judge"] == ledger.usage()["judge"]
 
 
 @pytest.mark.parametrize(("key", "value"), [("num_examples", 7), ("num_prompts", -1)])
