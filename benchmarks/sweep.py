@@ -1,8 +1,9 @@
 """What a whole sweep takes, as a user starts it, beside what its trials take.
 
-``python -m benchmarks.sweep busy``: 16 trials of two layers at once against an endpoint of 256
-slots (40 ms a text and 10 ms a token written), which runs in this process: the share of its
-slot-time that is used between the 5th and the 95th percentile of the starts of its texts.
+``python -m benchmarks.sweep busy [--slower F]``: 16 trials of two layers at once against an
+endpoint of 256 slots (F times 40 ms a text and 10 ms a token written), which runs in this process:
+the share of its slot-time that is used between the 5th and the 95th percentile of the starts of its
+texts.
 
 ``python -m benchmarks.sweep many [--trials N]``: N one-step trials with the simulated model inside
 the actors: CPU seconds of the driver a trial beside those of the actors, and the memory of both.
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,10 +26,10 @@ import anyio.abc
 import anyio.to_thread
 import psutil
 
+from benchmarks.babble import Babble
 from benchmarks.step import LATENCY_S, SECONDS_PER_TOKEN, slot_use
 from dln_core.llm.serving.listening import listen
 from dln_core.llm.simulated.server import ServerConfig, SimulatedServer
-from dln_core.llm.simulated.worlds import InContextReader
 
 SLOTS, NUM_TRIALS = 256, 16
 LOOK_PAUSE_S = 0.5
@@ -52,24 +54,34 @@ class Seen:
     Attributes:
         driver_cpu_s: CPU seconds of the driver.
         driver_mb: Its memory.
-        actor_mb: Memory of the largest trainer actor, shared pages left out.
+        actor_mb: Resident memory of the largest trainer actor, with what it shares.
+        actor_cpu_s: CPU seconds of each trainer actor, by process.
+        other_cpu_s: CPU seconds of each of Ray's other processes.
     """
 
     driver_cpu_s: float = 0.0
     driver_mb: float = 0.0
-    actor_mb: list[float] = field(default_factory=list)
+    actor_mb: float = 0.0
+    actor_cpu_s: dict[int, float] = field(default_factory=dict)
+    other_cpu_s: dict[int, float] = field(default_factory=dict)
 
     def look(self, driver: psutil.Process) -> None:
         """Read the process table."""
-        times = driver.cpu_times()
-        self.driver_cpu_s = times.user + times.system
+        self.driver_cpu_s = _cpu_s(driver)
         self.driver_mb = max(self.driver_mb, driver.memory_info().rss / 2**20)
         for child in driver.children(recursive=True):
-            try:
-                if child.name().startswith("ray::TrialActor"):
-                    self.actor_mb.append(child.memory_full_info().uss / 2**20)
-            except psutil.NoSuchProcess:
-                continue
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                # Until it works an actor bears its readable name.
+                if "TrialActor" in " ".join(child.cmdline()):
+                    self.actor_mb = max(self.actor_mb, child.memory_info().rss / 2**20)
+                    self.actor_cpu_s[child.pid] = _cpu_s(child)
+                else:
+                    self.other_cpu_s[child.pid] = _cpu_s(child)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 async def run_sweep(*settings: str) -> tuple[Seen, float]:
@@ -112,10 +124,14 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
-async def busy() -> None:
+async def busy(slower: float) -> None:
     """Measure how much of an endpoint many trials at once keep busy."""
-    config = ServerConfig(slots=SLOTS, latency_s=LATENCY_S, seconds_per_token=SECONDS_PER_TOKEN)
-    server = SimulatedServer(InContextReader(), config)
+    config = ServerConfig(
+        slots=SLOTS,
+        latency_s=slower * LATENCY_S,
+        seconds_per_token=slower * SECONDS_PER_TOKEN,
+    )
+    server = SimulatedServer(Babble(), config)
     async with listen(server.build_app()) as address:
         seen, seconds = await run_sweep(*BUSY, f"llm.base_url={address}")
     used = slot_use(server.slots.spans, SLOTS)
@@ -132,9 +148,12 @@ async def many(num_trials: int) -> None:
 
 def show(name: str, seen: Seen, seconds: float) -> None:
     """Print what a sweep took."""
+    actors_s, others_s = (sum(of.values()) for of in (seen.actor_cpu_s, seen.other_cpu_s))
     sys.stdout.write(
-        f"{name}: {seconds:.0f} s, driver {seen.driver_cpu_s:.1f} CPU-s and {seen.driver_mb:.0f} "
-        f"MB, largest actor {max(seen.actor_mb, default=0.0):.0f} MB\n"
+        f"{name}: {seconds:.0f} s\n"
+        f"driver: {seen.driver_cpu_s:.1f} CPU-s, up to {seen.driver_mb:.0f} MB\n"
+        f"trainer actors: {actors_s:.1f} CPU-s, each up to {seen.actor_mb:.0f} MB\n"
+        f"Ray's other processes: {others_s:.1f} CPU-s; this one: {time.process_time():.1f} CPU-s\n"
     )
 
 
@@ -143,9 +162,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("busy", "many"))
     parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--slower", type=float, default=1.0)
     options = parser.parse_args(arguments)
     if options.what == "busy":
-        anyio.run(busy)
+        anyio.run(busy, options.slower)
     else:
         anyio.run(many, options.trials)
 

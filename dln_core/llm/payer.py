@@ -40,7 +40,7 @@ class Payer:
 
     def marked(self, answers: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """Put answers that were just paid for on the bill, and give them the mark."""
-        self._billed |= answers.keys()
+        self._billed.update(answers)
         return {key: self._mark + answer for key, answer in answers.items()}
 
     def settled(self, stored: Mapping[bytes, bytes]) -> set[bytes]:

@@ -29,7 +29,7 @@ from orchestrator.limiter.sharing import Claim, divide
 RESTART_PAUSE_S = 3.0
 LONGEST_PAUSE_S = 60.0
 # What a process answers with much of its time left; the more clients, the less often they report.
-REPORTS_PER_S = 400.0
+REPORTS_PER_S = 200.0
 SHORTEST_GAP_S = 0.01
 LONGEST_GAP_S = 2.5
 
