@@ -19,12 +19,10 @@ from dln_core.baselines.networks import wording
 from dln_core.building import initial_network
 from dln_core.calibration import calibrated
 from dln_core.concurrency import map_bounded
-from dln_core.config import LLMConfig, PretestConfig, TrialSettings
+from dln_core.config import PretestConfig, TrialSettings
 from dln_core.evaluation import Prediction, evaluate, tested
 from dln_core.headroom import gain, interaction
-from dln_core.judging import LanguageJudge
-from dln_core.llm.base import LanguageModel
-from dln_core.llm.ledger import Ledger, Metered
+from dln_core.llm.ledger import Ledger
 from dln_core.network import Network
 from dln_core.randomness import Choice, generator
 from dln_core.tasks.task import Task
@@ -100,30 +98,17 @@ async def pretest(
     """
     config = config or PretestConfig()
     proposing = replace(settings.trainer, num_prompts=max(1, config.num_prompts))
-    async with Trial.open(replace(settings, trainer=proposing), services, task=task) as trial:
-        trainer = trial.trainer if ledger is None else _counted(trial.trainer, settings, ledger)
-        figures = await _Pretest(trainer, config).measure(settings)
+    opening = Trial.open(
+        replace(settings, trainer=proposing),
+        services,
+        task=task,
+        ledgers=[ledger] if ledger else [],
+    )
+    async with opening as trial:
+        figures = await _Pretest(trial.trainer, config).measure(settings)
         totals = {"usage": trial.usage, "cost_usd": trial.progress()["cost_usd"]}
         model = {"model": settings.llm.model, "rung": trial.rung}
     return figures | model | totals
-
-
-def _counted(trainer: Trainer, settings: TrialSettings, ledger: Ledger) -> Trainer:
-    """Let a ledger count, and hold back, what a trainer's models and its judge are asked."""
-
-    def counted(model: LanguageModel, llm: LLMConfig | None) -> LanguageModel:
-        return Metered(model, [ledger], (llm or settings.llm).known_price)
-
-    task = trainer.task
-    if isinstance(task.grader, LanguageJudge):
-        judge = replace(task.grader, model=counted(task.grader.model, settings.judge_llm))
-        task = replace(task, grader=judge)
-    return replace(
-        trainer,
-        task=task,
-        forward_model=counted(trainer.forward_model, settings.llm),
-        backward_model=counted(trainer.backward_model, settings.backward_llm),
-    )
 
 
 class _Pretest:

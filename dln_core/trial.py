@@ -130,6 +130,7 @@ class Trial:
         model: LanguageModel | None = None,
         backward_model: LanguageModel | None = None,
         judge_rung: str = "auto",
+        ledgers: Sequence[Ledger] = (),
     ) -> AsyncIterator[Trial]:
         """Load the task and connect to the language models.
 
@@ -140,6 +141,7 @@ class Trial:
             model: Stands for ``settings.llm``.
             backward_model: Stands for ``settings.backward_llm``.
             judge_rung: Rung on which ``settings.judge_llm`` scores verdicts.
+            ledgers: Count every answer too; one with an allowance holds back what exceeds it.
 
         Raises:
             DataError: If the task's data is missing.
@@ -154,7 +156,7 @@ class Trial:
         # It reads all of the data: seconds for a large task.
         guard = await anyio.to_thread.run_sync(Guard.of, task.splits)
         await anyio.to_thread.run_sync(initial_network(settings, task).prepare)
-        ledgers = [Ledger()]
+        open_ledgers = [Ledger(), *ledgers]
         async with AsyncExitStack() as stack:
             stores = await stack.enter_async_context(
                 open_stores(services.cache, services.store, services.source)
@@ -162,7 +164,7 @@ class Trial:
             common: dict[str, Any] = {
                 "limiters": services.limiters,
                 "stores": stores,
-                "ledgers": ledgers,
+                "ledgers": open_ledgers,
                 "call_log": services.call_log,
             }
             forward = backward = await stack.enter_async_context(
@@ -189,7 +191,7 @@ class Trial:
                     open_model(backward_llm, rung=None, limits=limits, **common)
                 )
             connections = Connections(forward, backward, stores)
-            yield cls(settings, judged_by(task, judge), connections, guard, ledgers)
+            yield cls(settings, judged_by(task, judge), connections, guard, open_ledgers)
 
     @property
     def trainer(self) -> Trainer:

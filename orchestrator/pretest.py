@@ -20,7 +20,6 @@ from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from dln_core.config import LLMConfig
 from dln_core.errors import BudgetError
 from dln_core.llm.allowance import Allowance, Amount
 from dln_core.llm.ledger import Ledger
@@ -69,19 +68,13 @@ async def run_pretest(plan: Plan) -> int:
         JournalError: If another driver owns the output folder, or it cannot be written.
         DLNError: If the data or a model cannot be used.
     """
-    check_prices(plan.run, _models(plan.trials))
+    check_prices(plan.run, (llm for trial in plan.trials for llm in trial.settings.models))
     try:
         with ending_at_once_if_repeated():
             await _run_pretest(plan)
     except ExceptionGroup as group:
         raise first_of(group) from group
     return 0
-
-
-def _models(trials: Iterable[PlannedTrial]) -> list[LLMConfig]:
-    each = (trial.settings for trial in trials)
-    used = ((one.llm, one.backward_llm, one.judge_llm) for one in each)
-    return [llm for models in used for llm in models if llm is not None]
 
 
 async def _run_pretest(plan: Plan) -> None:

@@ -94,9 +94,7 @@ def _recovered(plan: Plan, journal: Journal) -> dict[str, TrialJournal]:
 
 
 def _models(plan: Plan) -> list[LLMConfig]:
-    each = (trial.settings for trial in plan.trials)
-    used = ((one.llm, one.backward_llm, one.judge_llm) for one in each)
-    return [llm for models in used for llm in models if llm is not None]
+    return [llm for trial in plan.trials for llm in trial.settings.models]
 
 
 def _write_files(

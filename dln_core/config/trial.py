@@ -44,3 +44,9 @@ class TrialSettings:
                     f"trainer.phases names {name!r}, which is no trained layer of "
                     f"{self.network.name}; choose from: {', '.join(names) or 'none is trained'}",
                 )
+
+    @property
+    def models(self) -> tuple[LLMConfig, ...]:
+        """The language models that it names, of which some may be equal."""
+        named = (self.llm, self.backward_llm, self.judge_llm)
+        return tuple(llm for llm in named if llm is not None)

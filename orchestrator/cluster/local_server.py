@@ -35,8 +35,8 @@ _DIE_WITH_PARENT = (
 
 def served_models(settings: Iterable[TrialSettings]) -> list[str]:
     """Return the local models that need a server, each once."""
-    llms = [llm for each in settings for llm in (each.llm, each.backward_llm, each.judge_llm)]
-    return list(dict.fromkeys(llm.model for llm in llms if llm and _needs_server(llm)))
+    llms = (llm for each in settings for llm in each.models)
+    return list(dict.fromkeys(llm.model for llm in llms if _needs_server(llm)))
 
 
 def with_addresses(settings: TrialSettings, addresses: dict[str, str]) -> TrialSettings:
