@@ -27,6 +27,7 @@ from orchestrator.interrupts import ending_at_once_if_repeated
 from orchestrator.jobs import BaselineJob, Job, is_open, open_jobs
 from orchestrator.journal import Journal, TrialJournal
 from orchestrator.limiter.remote import RemoteLimiters
+from orchestrator.memory import share_arenas
 from orchestrator.metrics import SweepMetrics
 from orchestrator.planning.plan import Plan, PlannedTrial, write_plan
 from orchestrator.report import write_report
@@ -58,6 +59,7 @@ async def run_plan(plan: Plan, started_s: float | None = None) -> int:
         ClusterError: If Ray cannot be used.
         LLMError: If the local model cannot be served.
     """
+    share_arenas()
     try:
         with ending_at_once_if_repeated():
             return await _run_plan(plan, started_s)
