@@ -9,8 +9,8 @@ import anyio
 
 from dln_core.llm.store import AnswerStore, Lookups
 
-# Answers that may wait while others are on their way; a few megabytes.
-MAX_UNSENT = 1000
+# Answers that may wait while others are on their way; a lost node takes them along.
+MAX_UNSENT = 100
 
 
 class AnswerSource(Protocol):
