@@ -26,6 +26,10 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.limits
 	$(BIN)/python -m benchmarks.cluster_limits
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.sweep many
+	$(BIN)/python -m benchmarks.sweep busy
+	$(BIN)/python -m benchmarks.sweep busy --slower 4
+	$(BIN)/python -m benchmarks.plan
 	$(BIN)/python -m benchmarks.tasks
 	$(BIN)/python -m benchmarks.tracking
 	$(BIN)/python -m benchmarks.report

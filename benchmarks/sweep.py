@@ -70,9 +70,10 @@ class Seen:
         self.driver_cpu_s = _cpu_s(driver)
         self.driver_mb = max(self.driver_mb, driver.memory_info().rss / 2**20)
         for child in driver.children(recursive=True):
-            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                # Until it works an actor bears its readable name.
-                if "TrialActor" in " ".join(child.cmdline()):
+            with suppress(psutil.NoSuchProcess):
+                if "TrialActor" in " ".join(child.cmdline()) or child.pid in self.actor_cpu_s:
+                    # Before it became an actor it was one of the others.
+                    self.other_cpu_s.pop(child.pid, None)
                     self.actor_mb = max(self.actor_mb, child.memory_info().rss / 2**20)
                     self.actor_cpu_s[child.pid] = _cpu_s(child)
                 else:

@@ -141,7 +141,8 @@ class Trial:
             model: Stands for ``settings.llm``.
             backward_model: Stands for ``settings.backward_llm``.
             judge_rung: Rung on which ``settings.judge_llm`` scores verdicts.
-            ledgers: Count every answer too; one with an allowance holds back what exceeds it.
+            ledgers: Count every answer too; one with an allowance holds back what exceeds it, and
+                leaves no room for allowances of units.
 
         Raises:
             DataError: If the task's data is missing.

@@ -26,7 +26,7 @@ from dln_core.llm.allowance import Amount
 from orchestrator.accounts import ROOM, Account, Exhausted, Scope, amount_of
 from orchestrator.planning.parts import Parts
 from orchestrator.planning.plan import PlannedTrial
-from orchestrator.settings.schema import BoundsConfig, BudgetConfig, RunConfig
+from orchestrator.settings.schema import BoundsConfig, BudgetConfig
 from orchestrator.summary import Taken, TrialSummary
 
 
@@ -173,21 +173,25 @@ def may_go_on(stop: Mapping[str, Any], config: BudgetConfig) -> bool:
     return bool(bounds.get(name, math.inf) > stop["value"])
 
 
-def check_prices(run: RunConfig, models: Iterable[LLMConfig]) -> None:
+def check_prices(name: str, bounds: BoundsConfig, models: Iterable[LLMConfig]) -> None:
     """Refuse a bound on money where a model's price is unknown.
 
+    Args:
+        name: Of the bounds: ``budget`` or ``budget.trial``.
+        bounds: What is bounded.
+        models: All that are to be paid.
+
     Raises:
-        ConfigError: Naming the model.
+        ConfigError: Naming the bound and the model.
     """
-    bound = run.budget.max_cost_usd or run.budget.trial.max_cost_usd
-    if bound is None:
+    if bounds.max_cost_usd is None:
         return
     for llm in models:
         price = llm.known_price
         prices = (price.prompt_usd_per_million, price.completion_usd_per_million)
         if llm.provider not in ("local", "simulated") and None in prices:
             raise ConfigError(
-                f"budget.max_cost_usd={bound} cannot be kept because the price of {llm.model} is "
-                "unknown; give llm.price.prompt_usd_per_million and "
+                f"{name}.max_cost_usd={bounds.max_cost_usd} cannot be kept because the price of "
+                f"{llm.model} is unknown; give llm.price.prompt_usd_per_million and "
                 "llm.price.completion_usd_per_million"
             )

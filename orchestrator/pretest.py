@@ -68,7 +68,8 @@ async def run_pretest(plan: Plan) -> int:
         JournalError: If another driver owns the output folder, or it cannot be written.
         DLNError: If the data or a model cannot be used.
     """
-    check_prices(plan.run, (llm for trial in plan.trials for llm in trial.settings.models))
+    models = [llm for trial in plan.trials for llm in trial.settings.models]
+    check_prices("budget", plan.run.budget, models)
     try:
         with ending_at_once_if_repeated():
             await _run_pretest(plan)

@@ -68,7 +68,8 @@ async def run_plan(plan: Plan, started_s: float | None = None) -> int:
 
 
 async def _run_plan(plan: Plan, started_s: float | None) -> int:
-    check_prices(plan.run, _models(plan))
+    check_prices("budget", plan.run.budget, _models(plan))
+    check_prices("budget.trial", plan.run.budget.trial, _models(plan))
     with Journal.locked(plan.out_dir) as journal:
         write_plan(plan)
         tracker = await anyio.to_thread.run_sync(Tracker, plan, journal)

@@ -164,7 +164,11 @@ class TrialDriver:
     def _order(self, **allowance: Any) -> Order:
         summary = self._journal.summary
         stop = None if summary.stop is None else summary.stop["reason"]
-        unit = f"{self._site.services.store} {self._trial.trial_id} {summary.num_units}"
+        has_begun = self._journal.state is not None
+        is_test = has_begun and (stop is not None or not self._has_steps_left())
+        # Steps may come between a test that was lost and the one that follows it.
+        work = f"test {summary.test_looks}" if is_test else f"unit {summary.num_units}"
+        unit = f"{self._site.services.store} {self._trial.trial_id} {work}"
         return Order(state=to_json(self._journal.state), unit=unit, stop=stop, **allowance)
 
     def _has_steps_left(self) -> bool:

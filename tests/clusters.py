@@ -87,7 +87,7 @@ def processes_below(parent: int, name: str) -> list[psutil.Process]:
     """Return the living processes below another whose command line holds a name."""
     found = []
     for child in psutil.Process(parent).children(recursive=True):
-        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        with suppress(psutil.NoSuchProcess):
             if name in " ".join(child.cmdline()):
                 found.append(child)
     return found

@@ -81,23 +81,24 @@ class Cache:
         keys = self._keys.pairs(request)
         found = await self._find(keys.values())
         missing = tuple(target for target, key in keys.items() if key not in found)
-        settled = self._payer.settled({key: found[key] for key in keys.values() if key in found})
-        paid, is_paid = Usage(), bool(settled)
-        if settled:
-            targets = [target for target, key in keys.items() if key in settled]
-            stored = [unmarked(found[keys[target]]) for target in targets]
-            paid = decode_pairs(targets, stored, shares_context).usage
+        new, paid, is_paid = dict[bytes, bytes](), Usage(), False
         if missing:
             is_whole = len(missing) == len(request.targets)
             asked = request if is_whole else replace(request, targets=missing)
             sent = await self._inner.send(asked)
-            paid, is_paid = paid + sent.paid_usage, is_paid or sent.paid
+            paid, is_paid = sent.paid_usage, sent.paid
             pairs = encode_pairs(sent)
             answers = {keys[target]: pair for target, pair in zip(missing, pairs, strict=True)}
-            found |= await self._keep(answers)
+            new = await self._keep(answers)
+        # Only now, since a request that fails is on no bill.
+        if settled := self._payer.settled(found):
+            targets = [target for target, key in keys.items() if key in settled]
+            stored = [unmarked(found[keys[target]]) for target in targets]
+            paid += decode_pairs(targets, stored, shares_context).usage
+        found |= new
         stored = [unmarked(found[keys[target]]) for target in request.targets]
         response = decode_pairs(request.targets, stored, shares_context)
-        return replace(response, paid=is_paid, sent=paid)
+        return replace(response, paid=is_paid or bool(settled), sent=paid)
 
     async def _find(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
         """Look answers up.

@@ -33,7 +33,7 @@ class Counts:
         self.paid_completion_tokens += response.paid_usage.completion_tokens
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Ledger:
     """Counts by role, and the money spent in US dollars; ``allowance`` bounds what is counted."""
 

@@ -2,7 +2,8 @@
 
 Every stored answer carries the mark of the unit of work that paid for it.  A unit that is lost
 before it was recorded is done again, mostly from the store: what it finds there under its own mark
-was paid by the attempt that was lost, and belongs on its bill.
+was paid by the attempt that was lost, and belongs on its bill.  What it does not ask for again, as
+when a step was lost and training has been stopped since, nobody is billed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Payer:
 
     @contextmanager
     def paying(self, unit: str | None) -> Iterator[None]:
-        """Let a unit pay.
+        """Let a unit pay, one at a time.
 
         Args:
             unit: The same name at every attempt, and no other unit's; None bills nobody, so that

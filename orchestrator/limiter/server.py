@@ -28,7 +28,8 @@ from orchestrator.limiter.sharing import Claim, divide
 # A limiter that starts anew waits until every client that lives has told what it has in flight.
 RESTART_PAUSE_S = 3.0
 LONGEST_PAUSE_S = 60.0
-# What a process answers with much of its time left; the more clients, the less often they report.
+# What a process answers with much of its time left: the more clients, the less often they report.
+# Beyond 500 of them, whom the longest gap allows for, reports become more.
 REPORTS_PER_S = 200.0
 SHORTEST_GAP_S = 0.01
 LONGEST_GAP_S = 2.5

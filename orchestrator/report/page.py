@@ -66,11 +66,9 @@ def write_report(plan: Plan, results: SweepResults, compare_url: str | None) -> 
         JournalError: If the journals cannot be read or the file system refuses.
     """
     folder = plan.out_dir / FOLDER
+    before = _figures_in(folder)
     with journal_errors(folder):
         folder.mkdir(exist_ok=True)
-        # Those of tasks that the sweep no longer has would look as if they belonged to it.
-        for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
-            path.unlink()
     journal, methods = Journal(plan.out_dir), find_methods(results.trials, results.summaries)
     histories, items = _read(journal, results, methods)
     references = _references(results, methods)
@@ -94,6 +92,17 @@ def write_report(plan: Plan, results: SweepResults, compare_url: str | None) -> 
         **_of_trials(plan, results),
     )
     write_atomic(plan.out_dir / "report.html", page)
+    # Figures of tasks that the sweep no longer has would look as if they belonged to it.
+    with journal_errors(folder):
+        for path, written_at in _figures_in(folder).items():
+            if before.get(path) == written_at:
+                path.unlink()
+
+
+def _figures_in(folder: Path) -> dict[Path, int]:
+    """The plots in a folder, with when they were written."""
+    paths = [*folder.glob("*.svg"), *folder.glob("*.png")]
+    return {path: path.stat().st_mtime_ns for path in paths}
 
 
 def _of_trials(plan: Plan, results: SweepResults) -> dict[str, Any]:

@@ -68,10 +68,12 @@ class Search:
         self._num_before = 0  # settings before the last round
         self._space = Space((), {})
         self.plan = make_plan(compose(choose=self._begin))
-        recorded = self._recorded()[: self._num_settings]
+        recorded, num_before = self._recorded()
         self._num_recorded = len(recorded)
         if len(recorded) > len(self._settings):
             self._settings = recorded
+            # Of a search with fewer settings that round may lie beyond them.
+            self._num_before = num_before if num_before < len(recorded) else 0
             self.plan = self._planned()
 
     def run(self) -> int:
@@ -199,16 +201,16 @@ class Search:
         search = self.plan.run.search
         return {"kind": search.kind, "seed": search.seed, "space": self._space.texts}
 
-    def _recorded(self) -> list[Setting]:
-        """The settings that this search has chosen in the output folder before."""
+    def _recorded(self) -> tuple[list[Setting], int]:
+        """The settings chosen in the output folder before, and how many before the last round."""
         saved = read_json(self.plan.out_dir / SEARCH_FILE)
         if saved is None:
-            return []
+            return [], 0
         if {key: saved[key] for key in self._identity()} != self._identity():
             say("note: the kind, seed or space of the search changed, so that it begins anew")
-            return []
-        self._num_before = saved["num_before_last_round"]
-        return [each["values"] for each in saved["settings"]]
+            return [], 0
+        settings = [each["values"] for each in saved["settings"]][: self._num_settings]
+        return settings, saved.get("num_before_last_round", 0)
 
     def _record(self) -> None:
         with Journal.locked(self.plan.out_dir):

@@ -202,14 +202,12 @@ def test_a_training_goes_on_only_if_its_own_bound_was_raised():
 
 def test_money_cannot_be_bounded_where_the_price_is_unknown(toy_plan):
     hosted = LLMConfig(provider="openai_compatible", model="big", base_url="http://x/v1")
-    for config in (
-        BudgetConfig(max_cost_usd=1.0),
-        BudgetConfig(trial=BoundsConfig(max_cost_usd=1.0)),
-    ):
-        run = toy_plan(budget=config).run
-        with pytest.raises(ConfigError, match=r"price of big is unknown; give llm\.price"):
-            check_prices(run, [hosted])
-        check_prices(run, [run.llm])
+    bounds = BoundsConfig(max_cost_usd=1.0)
+    told = r"^budget\.trial\.max_cost_usd=1\.0 .* price of big is unknown; give llm\.price"
+    with pytest.raises(ConfigError, match=told):
+        check_prices("budget.trial", bounds, [hosted])
+    check_prices("budget.trial", bounds, [toy_plan().run.llm])
+    check_prices("budget", BoundsConfig(), [hosted])
 
 
 def test_amounts_that_are_not_needed_fit_anywhere():

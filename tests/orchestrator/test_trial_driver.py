@@ -223,13 +223,25 @@ async def test_an_actor_that_is_lost_after_the_test_leaves_the_trial_finished(dr
     assert (summary.status, summary.stopped, summary.test_looks) == ("finished", "pruned", 1)
 
 
-async def test_what_a_lost_attempt_paid_is_on_the_bill(driven, tmp_path, monkeypatch):
+@pytest.fixture
+def apart(driven, tmp_path):
+    """The same trial with answers and a folder of its own."""
+    run = replace(driven.plan.run, cache=CacheConfig(dir=str(tmp_path / "apart")))
+    return Driven(replace(driven.plan, run=run), tmp_path / "apart" / "trial")
+
+
+async def test_a_test_that_was_lost_is_paid_for_when_it_is_made_at_last(driven, apart):
+    budget = BudgetConfig(max_tokens=bound_for(driven.trial.parts, 1.2))
+    await driven.run(budget)
+    driven.forget_the_test()
+    await apart.run(budget)
+    assert (await driven.run()).usage["paid_calls"] == (await apart.run()).usage["paid_calls"]
+
+
+async def test_what_a_lost_attempt_paid_is_on_the_bill(driven, apart, monkeypatch):
     monkeypatch.setattr(LosesOneAnswer, "num_units", 0)
     summary = await driven.run(handle=LosesOneAnswer)
-    whole = await Driven(
-        replace(driven.plan, run=replace(driven.plan.run, cache=CacheConfig(dir=str(tmp_path)))),
-        tmp_path / "whole",
-    ).run()
+    whole = await apart.run()
     assert driven.journal.epoch == 2
     assert summary.usage == whole.usage
     assert summary.usage["paid_calls"] > 0

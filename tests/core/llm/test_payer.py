@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dln_core.errors import RequestError
 from dln_core.llm.base import Request, Response
 from dln_core.llm.cache import Cache
 from dln_core.llm.payer import Payer
@@ -74,6 +75,32 @@ async def test_a_scoring_that_was_half_done_is_billed_as_the_two_calls_that_it_t
     assert not other.paid
     (tokyo,) = await bill(store, "trial 3", [replace(SCORE, targets=("Tokyo",))])
     assert whole.paid_usage == paid([half, tokyo])
+
+
+class FailsOnce:
+    """A model that cannot be reached the first time."""
+
+    def __init__(self) -> None:
+        self._inner = SimulatedModel(FixedWorld())
+        self._has_failed = False
+
+    async def send(self, request: Request) -> Response:
+        if not self._has_failed:
+            self._has_failed = True
+            raise RequestError("away")
+        return await self._inner.send(request)
+
+
+async def test_a_request_that_fails_leaves_what_it_would_have_settled_to_the_next(store):
+    (half,) = await bill(store, "trial 3", [KYOTO])
+    payer = Payer()
+    model = Cache(FailsOnce(), {}, rung="score", read=[store], write=[store], payer=payer)
+    with payer.paying("trial 3"):
+        with pytest.raises(RequestError):
+            await model.send(SCORE)
+        whole = await model.send(SCORE)
+    (other,) = await bill(store, "trial 3", [replace(SCORE, targets=("Tokyo",))])
+    assert whole.paid_usage == paid([half, other])
 
 
 async def test_what_nobody_paid_for_is_never_billed(store):

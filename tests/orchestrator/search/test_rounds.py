@@ -161,6 +161,17 @@ def test_a_longer_search_goes_on_where_a_shorter_one_ended(search, finish):
     assert len(longer.plan.trials) == 6
 
 
+def test_a_search_that_was_cut_short_goes_on_once_it_may_be_longer_again(search, finish):
+    whole = search()
+    for _ in range(3):
+        for number in range(len(whole.plan.trials)):
+            finish(whole.plan, number, 0.5)
+        whole.advance()
+    assert len(settings(whole)) == 10
+    assert not search(num_settings=2).advance()
+    assert search().advance()
+
+
 def test_a_search_of_another_space_begins_anew(search, finish, capsys):
     first = search()
     for number in range(4):
