@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import stdtr
 from scipy.stats import ttest_rel
 
-from dln_core.vi.racing import clearly_behind, rounds
+from dln_core.vi.racing import clearly_behind, rounds, student_tail
 
 
 @given(
@@ -33,6 +34,14 @@ def test_the_test_is_that_of_scipy(seed, num_candidates, num_examples, confidenc
             continue
         p_value = ttest_rel(scores[leader], scores[row], alternative="greater").pvalue
         assert behind[row] == (p_value < 1 - confidence)
+
+
+@given(st.integers(1, 200), st.floats(-1e6, 1e6))
+def test_the_tail_of_student_s_t_is_that_of_scipy(degrees, statistic):
+    # SciPy takes a t near 0 for 0, hence the 1e-9.
+    assert student_tail(degrees, np.array([statistic]))[0] == pytest.approx(
+        stdtr(degrees, -statistic), abs=1e-9
+    )
 
 
 def test_a_clearly_better_candidate_drops_the_others_and_the_current_prompt_too():
