@@ -9,10 +9,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
-from anyio.abc import ByteReceiveStream, Process
+from anyio.abc import ByteReceiveStream, Process, TaskStatus
 from anyio.streams.text import TextReceiveStream
 
 from dln_core.config import LLMConfig, TrialSettings
@@ -21,6 +22,7 @@ from dln_core.errors import LLMError
 HEALTH_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
 TAIL_CHARS = 2000
+MAX_STARTS = 5
 
 _ERROR_LINE = re.compile(r"^error: .*\n?", re.MULTILINE)
 _SERVING = re.compile(r"serving .+ at (http://\S+/v1)")
@@ -63,37 +65,62 @@ async def serve(models: list[str]) -> AsyncIterator[dict[str, str]]:
     """Serve local models and yield their addresses by model; stop the servers at the end.
 
     What a server says while it gets ready (the first download takes minutes) goes to the terminal.
+    One that ends on its own is started again at its address, where requests that failed with it
+    are tried again.
 
     Raises:
-        LLMError: If a server does not come up.
+        LLMError: If a server does not come up, or ends time and again.
     """
     addresses: dict[str, str] = {}
-    servers: list[_Server] = []
-    try:
-        async with anyio.create_task_group() as tasks:
-            for model in models:
-                server = _Server(model, await _start(model))
-                servers.append(server)
+    async with anyio.create_task_group() as tasks:
+        for model in models:
+            addresses[model] = await tasks.start(_keep_up, model)
+        yield addresses
+        tasks.cancel_scope.cancel()
+
+
+async def _keep_up(model: str, *, task_status: TaskStatus[str]) -> None:
+    """Serve a model until cancelled; the status is its address, once it answers first."""
+    port, code = 0, None
+    for _ in range(MAX_STARTS):
+        if code is not None:
+            _tell(f"the server of the local model {model} ended ({code}); it is started again\n")
+        server = _Server(model, await _start(model, port))
+        try:
+            async with anyio.create_task_group() as tasks:
                 tasks.start_soon(server.follow_errors)
-                addresses[model] = await server.address()
+                address = await server.address()
                 tasks.start_soon(server.drain_output)
-            yield addresses
-            tasks.cancel_scope.cancel()
-    finally:
-        # By now nobody reads from the pipes that this closes.
-        with anyio.CancelScope(shield=True):
-            for server in servers:
+                if not port:
+                    task_status.started(address)
+                    port = urlsplit(address).port or 0
+                code = await server.exit_code()
+                # A helper of the server's may hold the pipes open.
+                tasks.cancel_scope.cancel()
+        finally:
+            # By now nobody reads from the pipes that this closes.
+            with anyio.CancelScope(shield=True):
                 await server.stop()
+    raise LLMError(
+        f"the server of the local model {model} ended {MAX_STARTS} times, last with exit code "
+        f"{code} (-9 often means that memory ran out); take a smaller model or set "
+        "cluster.max_trials lower, then run the same command again to go on"
+    )
 
 
-async def _start(model: str) -> Process:
-    command = ["-m", "dln_core.llm.local", "serve", model, "--port", "0"]
+async def _start(model: str, port: int) -> Process:
+    command = ["-m", "dln_core.llm.local", "serve", model, "--port", str(port)]
     if sys.platform == "linux":
         command = ["-c", _DIE_WITH_PARENT, *command]
     # A session of its own: Ctrl-C reaches the driver alone, which stops the server at the end.
     return await anyio.open_process(
         [sys.executable, *command], stdin=subprocess.DEVNULL, start_new_session=True
     )
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 class _Server:
@@ -112,8 +139,7 @@ class _Server:
             self._tail.extend(text)
             if not self._is_up:
                 # The last sentence is told once, by the error that it becomes.
-                sys.stderr.write(_ERROR_LINE.sub("", text))
-                sys.stderr.flush()
+                _tell(_ERROR_LINE.sub("", text))
         self._said_all.set()
 
     async def address(self) -> str:
@@ -132,6 +158,10 @@ class _Server:
         """Take what else the server writes, which would stop it once the pipe is full."""
         async for _ in _stream(self._process.stdout):
             pass
+
+    async def exit_code(self) -> int:
+        """Wait until the server ends, whyever."""
+        return await self._process.wait()
 
     async def _wait_for_health(self, root: str) -> None:
         with anyio.move_on_after(HEALTH_TIMEOUT_S):
