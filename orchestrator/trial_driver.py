@@ -135,6 +135,7 @@ class TrialDriver:
             site.services,
             Begun.of(self._journal.summary),
             await site.materials.of(trial.settings),
+            resources=trial.resources,
         )
         site.actors[trial.trial_id] = actor
         try:

@@ -22,7 +22,11 @@ from dln_core.errors import LLMError
 HEALTH_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
 TAIL_CHARS = 2000
-MAX_STARTS = 5
+# Deaths in a row; one after a long life counts as the first.
+MAX_DEATHS = 5
+LONG_LIFE_S = 600.0
+# Memory that ran out may be free again soon; each further pause is twice as long.
+FIRST_PAUSE_S = 0.5
 
 _ERROR_LINE = re.compile(r"^error: .*\n?", re.MULTILINE)
 _SERVING = re.compile(r"serving .+ at (http://\S+/v1)")
@@ -81,28 +85,41 @@ async def serve(models: list[str]) -> AsyncIterator[dict[str, str]]:
 
 async def _keep_up(model: str, *, task_status: TaskStatus[str]) -> None:
     """Serve a model until cancelled; the status is its address, once it answers first."""
-    port, code = 0, None
-    for _ in range(MAX_STARTS):
-        if code is not None:
-            _tell(f"the server of the local model {model} ended ({code}); it is started again\n")
-        server = _Server(model, await _start(model, port))
+    port, num_deaths = 0, 0
+    while True:
+        server, started_at = _Server(model, await _start(model, port)), anyio.current_time()
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(server.follow_errors)
-                address = await server.address()
-                tasks.start_soon(server.drain_output)
-                if not port:
-                    task_status.started(address)
-                    port = urlsplit(address).port or 0
-                code = await server.exit_code()
+                try:
+                    address = await server.address()
+                except LLMError:
+                    if not port:
+                        raise
+                else:
+                    tasks.start_soon(server.drain_output)
+                    if not port:
+                        task_status.started(address)
+                        port = urlsplit(address).port or 0
+                    await server.exit_code()
                 # A helper of the server's may hold the pipes open.
                 tasks.cancel_scope.cancel()
         finally:
             # By now nobody reads from the pipes that this closes.
             with anyio.CancelScope(shield=True):
                 await server.stop()
-    raise LLMError(
-        f"the server of the local model {model} ended {MAX_STARTS} times, last with exit code "
+        code = await server.exit_code()
+        is_loop = anyio.current_time() < started_at + LONG_LIFE_S
+        num_deaths = num_deaths + 1 if is_loop else 1
+        if num_deaths == MAX_DEATHS:
+            raise _died_too_often(model, code)
+        _tell(f"the server of the local model {model} ended ({code}); it is started again\n")
+        await anyio.sleep(FIRST_PAUSE_S * 2 ** (num_deaths - 1))
+
+
+def _died_too_often(model: str, code: int) -> LLMError:
+    return LLMError(
+        f"the server of the local model {model} ended {MAX_DEATHS} times, last with exit code "
         f"{code} (-9 often means that memory ran out); take a smaller model or set "
         "cluster.max_trials lower, then run the same command again to go on"
     )

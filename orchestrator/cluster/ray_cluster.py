@@ -143,18 +143,26 @@ def remote_errors() -> Iterator[None]:
     Raises:
         ActorLostError: If the actor's process or node died, or may have.
     """
-    import ray
+    from ray import exceptions
 
     try:
         yield
-    except ray.exceptions.RayTaskError as error:
+    except exceptions.RayTaskError as error:
         if not isinstance(error.cause, Exception):
             raise
         if not isinstance(error.cause, DLNError):
             # The error that Ray raises as both its own and the cause's type has it as text alone.
             error.cause.add_note(str(error))
         raise error.cause from None
-    except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError) as error:
+    except (
+        exceptions.RayActorError,
+        exceptions.WorkerCrashedError,
+        # What Ray's memory monitor ends, and what was on a node that is gone, have no common base.
+        exceptions.OutOfMemoryError,
+        exceptions.NodeDiedError,
+        exceptions.LocalRayletDiedError,
+        exceptions.ObjectLostError,
+    ) as error:
         raise ActorLostError(
             "the process of the trial's actor was lost (killed, out of memory, or its node went "
             "away); run the same command again to go on from its last step"

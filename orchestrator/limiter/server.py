@@ -106,6 +106,7 @@ class SharedLimits:
         self._settle(report, now)
         if report.leaves:
             self._clients.pop(report.client, None)
+            self._adopt_strictest()
             return Allotment()
         client = self._updated(report, now)
         pause_s = self._paused_until - now
@@ -121,6 +122,7 @@ class SharedLimits:
         self._looked_at = now
         for key in [key for key, one in self._clients.items() if now - one.seen_at > LEASE_S]:
             del self._clients[key]
+        self._adopt_strictest()
 
     def _settle(self, report: Report, now: float) -> None:
         for ended in report.answered:
@@ -143,7 +145,7 @@ class SharedLimits:
             client = self._clients[report.client] = _Client(report, now)
         client.take_in(report, now)
         if report.limits != told:
-            self._adopt(strictest(one.report.limits for one in self._clients.values()))
+            self._adopt_strictest()
         if report.asks and not had_asks:
             # Who wanted nothing for a while has not saved it up.
             for name in SERVICES:
@@ -156,8 +158,11 @@ class SharedLimits:
             self._reached[name] = max(self._reached[name], client.served[name])
             client.served[name] += amount
 
-    def _adopt(self, limits: LimitsConfig) -> None:
-        """Keep other limits from now on."""
+    def _adopt_strictest(self) -> None:
+        """Keep the strictest of what the clients were told; those that left have no say."""
+        if not self._clients:
+            return
+        limits = strictest(one.report.limits for one in self._clients.values())
         if limits.max_concurrency != self._limits.max_concurrency:
             self._concurrency = AdaptiveConcurrency(limits.max_concurrency)
         for name, key in RATES.items():

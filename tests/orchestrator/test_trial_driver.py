@@ -76,8 +76,10 @@ class InProcess:
 
     def __init__(self, handle=Handle):
         self._handle = handle
+        self.resources = []
 
     def start_actor(self, actor_class, _name, *args, resources=None):
+        self.resources.append(resources)
         return self._handle(actor_class(*args))
 
     def stop_actor(self, actor):
@@ -116,7 +118,7 @@ class Driven:
 
     async def run(self, budget=None, pruner=None, handle=Handle):
         self.journal = TrialJournal.recover(self.folder)
-        cluster = InProcess(handle)
+        self.cluster = cluster = InProcess(handle)
         site = Site(
             cluster=cluster,
             max_deaths=1,
@@ -157,6 +159,12 @@ async def test_a_trial_runs_to_its_end(driven):
     summary = await driven.run()
     assert driven.kinds() == ["start", "step", "step", "step", "step", "finish"]
     assert (summary.status, summary.stopped, summary.test_looks) == ("finished", None, 1)
+
+
+async def test_an_actor_gets_what_its_trial_asks_of_a_node(driven):
+    driven.trial = replace(driven.trial, resources={"GPU": 0.5})
+    await driven.run()
+    assert driven.cluster.resources == [{"GPU": 0.5}]
 
 
 async def test_a_pruned_trial_is_tested_and_says_so(driven):

@@ -27,6 +27,16 @@ subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
 print(f"serving toy at http://127.0.0.1:{server.server_port}/v1", flush=True)
 server.serve_forever()
 """
+FAILS_ONCE = (
+    """
+import pathlib, sys
+marks = pathlib.Path("MARKS")
+(marks / str(len(list(marks.iterdir())))).touch()
+if len(list(marks.iterdir())) == 2:
+    sys.exit("no memory")
+"""
+    + SERVER
+)
 ENDS_SOON = SERVER.replace("serve_forever()", "handle_request()").replace("sleep(3)", "sleep(0)")
 
 
@@ -86,7 +96,18 @@ async def answer_of(address):
             await anyio.sleep(0.05)
 
 
+async def test_a_server_that_dies_while_it_starts_again_is_started_once_more(monkeypatch, tmp_path):
+    started = start(monkeypatch, FAILS_ONCE.replace("MARKS", str(tmp_path)))
+    async with local_server.serve(["toy"]) as addresses:
+        started[0].kill()
+        await started[0].wait()
+        with anyio.fail_after(20):
+            await answer_of(addresses["toy"])
+    assert len(started) == 3
+
+
 async def test_a_server_that_ends_time_and_again_ends_the_block(monkeypatch):
+    monkeypatch.setattr(local_server, "FIRST_PAUSE_S", 0.01)
     started = start(monkeypatch, ENDS_SOON)
     with anyio.fail_after(60), pytest.raises(ExceptionGroup) as caught:
         async with local_server.serve(["toy"]):

@@ -6,7 +6,12 @@ import pytest
 
 from dln_core.errors import ClusterError, LLMError
 from orchestrator.cluster.local_server import serve, served_models, with_addresses
-from orchestrator.cluster.ray_cluster import connect, free_port, remote_errors
+from orchestrator.cluster.ray_cluster import (
+    ActorLostError,
+    connect,
+    free_port,
+    remote_errors,
+)
 from orchestrator.settings.schema import ClusterConfig
 
 
@@ -36,6 +41,14 @@ def test_an_error_of_anothers_code_comes_back_as_it_was_raised_with_its_tracebac
         raise error.as_instanceof_cause()
     assert raised.value is cause
     assert "theirs.py" in cause.__notes__[0]
+
+
+@pytest.mark.parametrize("name", ["OutOfMemoryError", "NodeDiedError", "LocalRayletDiedError"])
+def test_an_actor_that_ray_or_a_node_took_along_is_a_lost_one(name):
+    from ray import exceptions
+
+    with pytest.raises(ActorLostError, match="run the same command again"), remote_errors():
+        raise getattr(exceptions, name)("1 worker(s) were killed")
 
 
 def test_a_taken_dashboard_port_is_replaced():

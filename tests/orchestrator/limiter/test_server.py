@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 from hypothesis import given, settings
@@ -61,6 +62,26 @@ def test_a_call_larger_than_the_limit_goes_alone():
     shared.exchange(Report(client="small", limits=limits, leaves=True))
     assert shared.exchange(large).num_held == 16
     assert shared.exchange(small).num_held == 0
+
+
+def test_the_limits_of_a_client_that_left_or_fell_silent_hold_no_longer():
+    clock = SimpleNamespace(now=0.0)
+    shared = SharedLimits(clock=lambda: clock.now)
+    wide = Report(
+        client="wide", limits=LimitsConfig(max_concurrency=16), asks=(Ask(1, 1, 0.0),) * 16
+    )
+    strict = Report(client="strict", limits=LimitsConfig(max_concurrency=2), asks=(Ask(1, 1, 0.0),))
+    for has_left in (True, False):
+        shared.exchange(wide)
+        shared.exchange(strict)
+        assert shared.exchange(wide).num_held <= 2
+        if has_left:
+            shared.exchange(replace(strict, leaves=True))
+        else:
+            clock.now += LEASE_S / 2
+            shared.exchange(wide)
+            clock.now += LEASE_S / 2 + 1
+        assert shared.exchange(wide).num_held > 2
 
 
 def test_where_a_rate_is_kept_every_call_is_granted_by_name():
