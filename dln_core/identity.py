@@ -16,7 +16,7 @@ from dln_core.tasks.judges.custom import LLM
 from dln_core.templates import JUDGE, load_template, templates_digest
 
 # Raised by hand whenever the same settings would give another result.
-RESULT_VERSION = 4
+RESULT_VERSION = 5
 
 ID_LENGTH = 16
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dln_core.config.checks import require, require_choice, require_positive
 
@@ -63,8 +64,29 @@ class TaskConfig:
             f"task={self.format} lacks {', '.join(missing)}; give the file and its fields, e.g. "
             f"task={self.format} task.path=mine.{self.format} task.input=text task.label=answer",
         )
+        if self.labels is not None:
+            self.labels = _texts(self.labels)
         # Workers may stand in another folder.
         self.path = str(Path(self.path or "").expanduser().resolve())
+
+
+def _texts(labels: Any) -> list[str]:
+    """Labels as texts: a file or a notebook may hold anything."""
+    require(
+        isinstance(labels, list | tuple),
+        f"task.labels={labels!r:.40} is no list; write [{labels!r:.40}, …]",
+    )
+    for label in labels:
+        # A truth value is an integer too.
+        require(
+            isinstance(label, str | int | float) and not isinstance(label, bool),
+            f"task.labels holds {label!r:.40}, which is no text; YAML reads words such as Yes, No, "
+            "On and Off as truth values, so quote them: ['Yes', 'No']",
+        )
+    texts = [str(label) for label in labels]
+    twice = [text for text in dict.fromkeys(texts) if texts.count(text) > 1]
+    require(not twice, f"task.labels holds {', '.join(twice)} twice; list each label once")
+    return texts
 
 
 @dataclass(slots=True, kw_only=True)

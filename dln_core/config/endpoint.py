@@ -98,7 +98,7 @@ class LLMConfig:
         require(
             not self.base_url or _is_address(self.base_url),
             f"llm.base_url={self.base_url} must begin with http:// or https:// and a host, "
-            "e.g. llm.base_url=http://localhost:8000/v1",
+            "and a port, if given, is a number up to 65535, e.g. llm.base_url=http://localhost:8000/v1",
         )
 
     @property
@@ -111,7 +111,8 @@ class LLMConfig:
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
+        has_port = parts.port is None or parts.port > 0
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and has_port
     except ValueError:
         return False
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from dln_core.config import require, require_choice
 from dln_core.config.data import METRICS
+from dln_core.errors import ConfigError
 from dln_core.tasks.answers import AnswerKind
+from dln_core.tasks.answers import judge as is_stated
 from dln_core.tasks.judges.custom import Compare, OwnJudge, find_judge, judge_of
 from dln_core.tasks.splits import digest, normalized
 from dln_core.tasks.task import Task
@@ -45,7 +47,7 @@ def make_task(
 
     Raises:
         ConfigError: If a split is missing, an input stands in two splits, an answer is not among
-            the labels, or there is no such judge or metric.
+            the labels, labels cannot be told apart, or there is no such judge or metric.
     """
     require_choice("metric", metric, METRICS)
     require(
@@ -77,9 +79,11 @@ def task_of(
     """Make a task of examples that have been checked.
 
     Raises:
-        ConfigError: If there is no such judge.
+        ConfigError: If there is no such judge, or it cannot tell the labels apart.
     """
     kind, own_judge = judged_by(judge, labels)
+    if own_judge is None and kind is AnswerKind.label:
+        _check_labels(name, labels)
     return Task(
         name=name,
         kind="own",
@@ -112,6 +116,30 @@ def judged_by(
     if not isinstance(judge, str):
         return kind, judge_of(judge)
     return (AnswerKind(judge), None) if judge in set(AnswerKind) else (kind, find_judge(judge))
+
+
+def _check_labels(name: str, labels: tuple[str, ...]) -> None:
+    """Refuse labels that the judge does not read as themselves and as nothing else."""
+    require(
+        bool(labels),
+        f"task.judge=label chooses among labels, of which {name} has none; list them with "
+        "task.labels=[…], or choose another judge",
+    )
+    require(
+        len({label.lower() for label in labels}) == len(labels),
+        f"some labels of {name} ({', '.join(labels)}) differ in case alone, or not at all; make "
+        "them distinct",
+    )
+    for label in labels:
+        # Of labels that differ in more than case, no text is read as two.
+        if is_stated(kind := AnswerKind.label, label, label, labels):
+            continue
+        read = next((other for other in labels if is_stated(kind, label, other, labels)), None)
+        raise ConfigError(
+            f"the answer {label!r:.40} of {name} is read as "
+            f"{'none of its labels' if read is None else repr(read)}; rename one of the labels, or "
+            "choose another judge"
+        )
 
 
 def _check(name: str, splits: Splits) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dln_core.config import TaskConfig
-from dln_core.errors import DataError
+from dln_core.errors import ConfigError, DataError
 from dln_core.tasks.answers import AnswerKind, judge
 from dln_core.tasks.huggingface import read_table
 from dln_core.tasks.own import SPLITS, judged_by, task_of
@@ -31,6 +31,7 @@ from dln_core.types import Example, Splits
 # Where labels are not listed: more of them, or fewer rows a label, are answers to write.
 MAX_LABELS = 20
 MIN_ROWS_PER_LABEL = 5
+YAML_TRUTH_VALUES = ("yes", "no", "on", "off", "true", "false")
 # Splits that are made: half train, a quarter dev, a quarter test.
 TRAIN_SHARE = 0.5
 DEV_SHARE = 0.25
@@ -54,7 +55,8 @@ def load_own(config: TaskConfig) -> Task:
     """Read the task that the settings describe.
 
     Raises:
-        ConfigError: If there is no such judge.
+        ConfigError: If there is no such judge, it cannot tell the labels apart, or these are truth
+            values.
         DataError: If a file cannot be read, or rows are bad; they are named by their lines.
     """
     path, problems = Path(config.path or ""), Problems()
@@ -108,6 +110,7 @@ def _labels(config: TaskConfig, items: Sequence[_Item], problems: Problems) -> t
     """The labels as listed, or as the data has them; none if answers are free text."""
     counts = Counter(item.target for item in items)
     if config.labels is not None:
+        _check_truth_values(config.labels, counts)
         for item in items:
             if config.labels and item.target not in config.labels:
                 known = ", ".join(config.labels)
@@ -124,6 +127,20 @@ def _labels(config: TaskConfig, items: Sequence[_Item], problems: Problems) -> t
                 f"task.labels=[{','.join(sorted(counts))}]",
             )
     return tuple(sorted(counts))
+
+
+def _check_truth_values(labels: Sequence[str], answers: Iterable[str]) -> None:
+    """Tell labels that YAML took for truth values, which say nothing of the rows, as what they are.
+
+    A composed configuration holds them as the texts True and False.
+    """
+    for answer in answers:
+        read = str(answer.lower() in ("yes", "on", "true"))
+        if answer not in labels and read in labels and answer.lower() in YAML_TRUTH_VALUES:
+            raise ConfigError(
+                f"task.labels holds {read}, but the data has {answer}: without quotes, YAML reads "
+                f"{answer} as {read}; quote them: ['Yes', 'No']"
+            )
 
 
 def _check_case(path: Path, labels: tuple[str, ...]) -> None:
@@ -143,6 +160,7 @@ def _check_targets(
 ) -> None:
     """Note answers that the judge could never accept."""
     kind, own_judge = judged_by(config.judge, labels)
+    # Labels are looked at once and not row by row, where the task is made.
     if own_judge is None and kind is AnswerKind.label:
         return
     for item in items:

@@ -23,6 +23,7 @@ SPLIT_NAMES = {
     "valid": "dev",
     "val": "dev",
     "validation": "dev",
+    "eval": "dev",
     "test": "test",
 }
 _ENDINGS = {
@@ -32,6 +33,8 @@ _ENDINGS = {
 }
 # What the Hugging Face libraries write beside their tables.
 _DESCRIPTIONS = ("state.json", "dataset_info.json", "dataset_dict.json")
+# What counts the shards of a split: train-00000-of-00003, train_1.
+_SHARD = re.compile(r"\d+(?:-of-\d+)?(?=\.\w+$)")
 _SHOWN = 5
 _OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -184,29 +187,61 @@ def data_files(path: Path, format: str) -> list[tuple[str, Path]]:
     name; without any, all tables of a Hugging Face data set count.
 
     Raises:
-        DataError: If there is no such file.
+        DataError: If there is no such file, or it is not clear which of them make a split.
     """
     if not path.is_dir():
         return [("", path)]
-    found = [
-        file
-        for file in sorted(path.rglob("*"))
-        if file.suffix in _ENDINGS[format]
-        and file.name not in _DESCRIPTIONS
-        and not file.name.startswith(("cache-", "."))
-    ]
+    found = [file for file in sorted(path.rglob("*")) if _may_hold(file.relative_to(path), format)]
     named = [(split, file) for file in found if (split := _split_of(file))]
-    tables = [("", file) for file in found if file.suffix in (".parquet", ".arrow")]
+    tables = [("", file) for file in found if file.suffix.lower() in (".parquet", ".arrow")]
     if not named and not tables:
         examples = ", ".join(f"{split}{_ENDINGS[format][0]}" for split in ("train", "dev", "test"))
         raise DataError(
             f"the folder {path} has no file that is named after a split; name them {examples}, or "
             "give one file as task.path"
         )
+    # The libraries of Hugging Face name their files themselves, and write others beside them.
+    if format != "huggingface":
+        _check_files(path, found, named)
     return named or tables
 
 
+def _may_hold(file: Path, format: str) -> bool:
+    """Whether a file of the folder may hold rows: editors hide copies, libraries caches."""
+    return (
+        file.suffix.lower() in _ENDINGS[format]
+        and file.name not in _DESCRIPTIONS
+        and not file.name.startswith("cache-")
+        and not any(part.startswith(".") for part in file.parts)
+    )
+
+
+def _check_files(path: Path, found: list[Path], named: list[tuple[str, Path]]) -> None:
+    """Refuse files that would be left out, and those that may be another state of a split."""
+    left_out = [file.name for file in found if _split_of(file) is None]
+    if left_out:
+        raise DataError(
+            f"the folder {path} has {_listed(left_out)}, which belong to no split; begin their "
+            "names with train, dev or test, or move them elsewhere"
+        )
+    for split in dict.fromkeys(split for split, _ in named):
+        # In a folder of the split's name, all files are of the split, whatever their names.
+        names = sorted({file.name for home, file in named if home == split and _first_word(file)})
+        if len({_SHARD.sub("#", name.lower()) for name in names}) > 1:
+            raise DataError(
+                f"the folder {path} has {_listed(names)} for {split}, which are no shards of one "
+                "file (train_1, train_2); keep one, or give task.path and task.split"
+            )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (" and others" if len(names) > _SHOWN else "")
+
+
 def _split_of(file: Path) -> str | None:
-    first_word = re.split(r"[-_.]", file.name, maxsplit=1)[0]
-    names = (first_word.lower(), file.parent.name.lower())
-    return next((SPLIT_NAMES[name] for name in names if name in SPLIT_NAMES), None)
+    return _first_word(file) or SPLIT_NAMES.get(file.parent.name.lower())
+
+
+def _first_word(file: Path) -> str | None:
+    """The split that the first word of a file's own name tells."""
+    return SPLIT_NAMES.get(re.split(r"[-_.]", file.name, maxsplit=1)[0].lower())

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 
 _THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+_THOUGHTS_BEGIN = re.compile(r"<think(?:ing)?>")
+_THOUGHTS_END = re.compile(r"</think(?:ing)?>")
 _TYPOGRAPHY = str.maketrans({"−": "-", "’": "'", "‘": "'", "“": '"', "”": '"'})  # noqa: RUF001
 _MARKUP = re.compile(
     r"\*\*|__|`|\\boxed\{([^{}]*)\}|\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}|\\[()]|\$(?=\\)|</answer>"
@@ -42,12 +44,20 @@ _DENIAL_BEFORE = re.compile(
 
 def plain(text: str) -> str:
     """Undo typographic variants and markup, and drop thoughts in tags."""
-    text = unicodedata.normalize("NFKC", _THOUGHTS.sub("", text)).translate(_TYPOGRAPHY)
+    text = unicodedata.normalize("NFKC", _answered(text)).translate(_TYPOGRAPHY)
     changed = None
     # Markup is nested: \boxed{\text{B}}.
     while changed != text:
         changed, text = text, _MARKUP.sub(lambda found: found[1] or found[2] or "", text)
     return text.strip()
+
+
+def _answered(text: str) -> str:
+    """The text without thoughts."""
+    closed = max((found.end() for found in _THOUGHTS_END.finditer(text)), default=0)
+    # The tag that begins them may stand in the prompt; the one that ends them may be cut off.
+    before = _THOUGHTS_END.split(_THOUGHTS.sub("", text[:closed]))[-1]
+    return before + _THOUGHTS_BEGIN.split(text[closed:], maxsplit=1)[0]
 
 
 def before_next_question(text: str) -> str:

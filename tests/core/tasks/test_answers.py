@@ -16,6 +16,23 @@ GROUPS: list[dict[str, Any]] = yaml.safe_load(
     Path(__file__).with_name("answers.yaml").read_text("utf-8")
 )
 NUMBER = AnswerKind.number
+# Labels that hold one another, an opposite of one another, signs, typography or markup.
+LABEL_SETS = [
+    ("Relevant", "Irrelevant", "Partially relevant"),
+    ("Happy", "Unhappy", "Neutral"),
+    ("Valid", "Invalid", "Unknown"),
+    ("Valid", "Invalid"),
+    ("fiction", "non-fiction", "poetry"),
+    ("-1", "0", "1"),
+    ("+1", "-1", "1"),
+    ("Yes", "No", "Don’t know"),  # noqa: RUF001
+    ("__init__", "__call__", "½"),
+    ("(A)", "(B)", "(C)"),
+    ("A", "A+", "A-", "'A'"),
+    ("C", "C++", "C#"),
+    ("Roads", "Water", "Roads and Water"),
+    ("=", ">=", "<"),
+]
 
 
 def rows(verdict: str) -> list[Any]:
@@ -49,6 +66,49 @@ def test_what_is_right_for_one_target_is_wrong_for_all_others(kind, prediction, 
         assert not judge(kind, prediction, other, labels)
 
 
+@pytest.mark.parametrize("labels", LABEL_SETS, ids=", ".join)
+def test_every_label_is_read_as_itself_and_as_no_other_label(labels):
+    for label in labels:
+        read = [other for other in labels if judge(AnswerKind.label, label, other, labels)]
+        assert read == [label]
+
+
+@pytest.mark.parametrize("labels", LABEL_SETS[:-4], ids=", ".join)
+@pytest.mark.parametrize("form", ["{}.", "**{}**", "Label: {}", "The answer is {}.", '"{}"'])
+def test_a_label_is_read_from_its_usual_places(labels, form):
+    for label in labels:
+        text = form.format(label)
+        read = [other for other in labels if judge(AnswerKind.label, text, other, labels)]
+        assert read == [label]
+
+
+@given(st.sets(st.sampled_from(sorted({x for labels in LABEL_SETS for x in labels})), min_size=2))
+def test_labels_of_any_set_are_told_apart(labels):
+    labels = tuple(labels)
+    for label in labels:
+        assert judge(AnswerKind.label, label, label, labels)
+        assert sum(judge(AnswerKind.label, label, other, labels) for other in labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "prediction", "target", "verdict"),
+    [
+        (AnswerKind.option, "(A) looks plausible at first.\n</think>\n\n(B)", "(A)", False),
+        (AnswerKind.option, "(A) looks plausible at first.\n</think>\n\n(B)", "(B)", True),
+        (AnswerKind.label, "No, that's not right. Yes, it returns.\n</think>\n\nYes", "Yes", True),
+        (AnswerKind.label, "Yes?</think>But.<think>No</think>No", "No", True),
+        (NUMBER, "<think>\n3 + 4 = 7, wait, I need to", "7", False),
+        (NUMBER, "<think>3 + 4</think>7\n<thinking>or is it 8", "7", True),
+        (NUMBER, "7 <think>or 8</think>", "7", True),
+        (AnswerKind.text, "</thinking>Paris", "Paris", True),
+    ],
+)
+def test_thoughts_do_not_count_though_one_of_their_tags_is_missing(
+    kind, prediction, target, verdict
+):
+    assert judge(kind, prediction, target, ("Yes", "No")) is verdict
+
+
 def test_half_of_the_table_and_more_are_wrong_answers_each_with_why_and_it_covers_all_kinds():
     assert all(why for group in GROUPS for why in group["wrong"].values())
     assert len(rows("wrong")) >= len(rows("right")) > 200
@@ -74,6 +134,8 @@ def test_any_text_gets_a_verdict(prediction, kind):
 
 
 @pytest.mark.parametrize("kind", list(AnswerKind))
-@pytest.mark.parametrize("unit", ["(", "a", "1,", "1 ", "not ", "- ", "= ", "] ", "so ", "one "])
+@pytest.mark.parametrize(
+    "unit", ["(", "a", "1,", "1 ", "not ", "- ", "= ", "] ", "so ", "one ", "<think>", "</think>"]
+)
 def test_a_model_in_a_loop_is_judged_at_once(kind, unit):
     assert not judge(kind, unit * 5000, "(B)", ("(A)", "(B)"))

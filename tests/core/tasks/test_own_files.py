@@ -116,6 +116,57 @@ def test_without_a_dev_file_dev_is_taken_from_train(tmp_path):
     assert sizes(load(tmp_path)) == (20, 10, 10)
 
 
+def write_folder(folder: Path, *names: str) -> None:
+    for i, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(csv_text([(f"Message {i}-{j}", LABELS[j % 2]) for j in (0, 1)]))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("TRAIN.CSV", "Eval.csv", "test.Csv"),
+        ("train_messages.csv", "valid_messages.tsv", "test_messages.csv"),
+        ("train/a.csv", "dev/a.csv", "test/a.csv"),
+        ("train.csv", "dev.csv", "test.csv", ".ipynb_checkpoints/train-checkpoint.csv"),
+        ("train.csv", "dev.csv", "test.csv", "readme.md", "extra.json"),
+    ],
+)
+def test_files_are_known_by_their_names_in_any_case(tmp_path, names):
+    write_folder(tmp_path, *names)
+    assert sizes(load(tmp_path, labels=list(LABELS))) == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        ("train-00000-of-00002.csv", "train-00001-of-00002.csv"),
+        ("train_1.csv", "train_2.csv"),
+        ("train/one.csv", "train/two.csv"),
+    ],
+)
+def test_the_shards_of_a_split_are_read_together(tmp_path, train):
+    write_folder(tmp_path, *train, "dev.csv", "test.csv")
+    assert sizes(load(tmp_path, labels=list(LABELS))) == (4, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ("more.csv", r"more.csv, which belong to no split; begin their names with train, dev or t"),
+        ("sub/train2.CSV", r"train2.CSV, which belong to no split"),
+        ("train_old.csv", r"train.csv, train_old.csv for train, which are no shards .*; keep one"),
+        ("train_2.csv", r"train.csv, train_2.csv for train, which are no shards"),
+        ("validation.csv", r"dev.csv, validation.csv for dev, which are no shards"),
+        ("train.tsv", r"train.csv, train.tsv for train, which are no shards"),
+    ],
+)
+def test_files_that_would_be_left_out_or_mixed_in_are_told(tmp_path, extra, told):
+    write_folder(tmp_path, "train.csv", "dev.csv", "test.csv", extra)
+    with pytest.raises(DataError, match=told):
+        load(tmp_path, labels=list(LABELS))
+
+
 def test_json_lines_may_hold_numbers_and_extra_fields(tmp_path):
     path = tmp_path / "mine.jsonl"
     lines = [{"text": f"{i} + 1", "answer": i + 1, "more": [i]} for i in range(40)]
@@ -311,6 +362,15 @@ def test_numbers_dates_and_gaps_of_a_table_are_read_as_text(tmp_path):
         load(path, "huggingface", labels=[])
 
 
+def test_a_class_without_a_name_is_an_empty_answer_and_no_label(tmp_path):
+    path = tmp_path / "mine.parquet"
+    table = arrow_table(ROWS)
+    hidden = pyarrow.array([-1, 2] * 20)
+    pyarrow.parquet.write_table(table.set_column(1, "answer", hidden), path)
+    with pytest.raises(DataError, match=r"40 bad rows.*mine.parquet, row 1: answer is empty"):
+        load(path, "huggingface")
+
+
 def test_without_pyarrow_the_remedy_is_told(tmp_path, monkeypatch):
     write_parquet(tmp_path / "mine.parquet", ROWS)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -330,6 +390,42 @@ def test_without_pyarrow_the_remedy_is_told(tmp_path, monkeypatch):
 def test_settings_that_do_not_fit_each_other_are_refused(changes, told):
     with pytest.raises(ConfigError, match=told):
         TaskConfig(**changes)
+
+
+OWN = {"format": "csv", "path": "mine.csv", "input": "text", "label": "answer"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (
+            [True, False],
+            r"task.labels holds True, which is no text; .* quote them: \['Yes', 'No'\]",
+        ),
+        (["Yes", False], r"task.labels holds False, which is no text"),
+        (["Yes", None], r"task.labels holds None, which is no text"),
+        (["Yes", "No", "Yes"], r"task.labels holds Yes twice; list each label once"),
+        ([1, "1"], r"task.labels holds 1 twice"),
+        ("Yes", r"task.labels='Yes' is no list; write \['Yes', …\]"),
+    ],
+)
+def test_labels_that_are_no_distinct_texts_are_refused(labels, told):
+    with pytest.raises(ConfigError, match=told):
+        TaskConfig(**OWN, labels=labels)
+
+
+def test_numbers_may_be_labels():
+    assert TaskConfig(**OWN, labels=[-1, 0, 1.5]).labels == ["-1", "0", "1.5"]
+    assert TaskConfig(**OWN, labels=("a", "b")).labels == ["a", "b"]
+
+
+def test_labels_that_yaml_took_for_truth_values_are_told_as_that(path):
+    path.write_text(csv_text([(f"Is {i} even?", ("Yes", "No")[i % 2]) for i in range(20)]))
+    with pytest.raises(ConfigError, match=r"without quotes, YAML reads Yes as True; quote them"):
+        # As the composition hands them over, which turns all labels into texts.
+        load(path, labels=["True", "False"])
+    path.write_text(csv_text([(f"Is {i} even?", ("True", "False")[i % 2]) for i in range(20)]))
+    assert load(path, labels=["True", "False"]).labels == ("True", "False")
 
 
 def test_a_trial_is_named_by_the_data_not_by_the_place_of_its_file(path, tmp_path):

@@ -208,6 +208,49 @@ def test_a_kind_of_answer_that_cannot_read_the_tasks_answers_is_refused():
         load_task(TaskConfig(name="stock_count", judge="label"), DataConfig())
 
 
+def test_labels_that_the_judge_would_take_for_one_another_are_told(tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = [f"q{i},{('Don’t know', 'Yes')[i % 2]}\n" for i in range(20)]  # noqa: RUF001
+    path.write_text("text,answer\n" + "".join(rows) + "q20,Don't know\n", "utf-8")
+    fields = {"format": "csv", "path": str(path), "input": "text", "label": "answer"}
+    labels = ["Yes", "Don’t know", "Don't know"]  # noqa: RUF001
+    told = r"the answer 'Don’t know' of csv is read as \"Don't know\"; rename"  # noqa: RUF001
+    with pytest.raises(ConfigError, match=told):
+        load_task(TaskConfig(name="csv", labels=labels, **fields), DataConfig())
+    # Another judge may well tell them apart.
+    load_task(TaskConfig(name="csv", labels=labels, judge="exact", **fields), DataConfig())
+    pairs = {name: [(f"{name} question", "``")] for name in ("train", "dev", "test")}
+    with pytest.raises(ConfigError, match=r"the answer '``' of own is read as none of its labels"):
+        make_task("Answer.", pairs, labels=["``", "x"])
+    with pytest.raises(ConfigError, match=r"labels of own \(``, x, X\) differ in case alone"):
+        make_task("Answer.", pairs, labels=["``", "x", "X"])
+
+
+def test_awkward_labels_are_taken_if_the_judge_tells_them_apart(tmp_path):
+    path = tmp_path / "mine.csv"
+    labels = ("-1", "0", "1")
+    path.write_text("text,answer\n" + "".join(f"q{i},{labels[i % 3]}\n" for i in range(30)))
+    fields = {"format": "csv", "path": str(path), "input": "text", "label": "answer"}
+    signs = load_task(TaskConfig(name="csv", **fields), DataConfig())
+    assert signs.labels == labels
+    assert signs.judge("The answer is -1.", "-1")
+    assert not signs.judge("-1", "1")
+
+
+def test_the_judge_of_labels_without_labels_is_refused(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("text,answer\n" + "".join(f"q{i},word {i}\n" for i in range(40)), "utf-8")
+    fields = {"path": str(path), "input": "text", "label": "answer", "judge": "label"}
+    told = (
+        r"task.judge=label chooses among labels, of which csv has none; list them with task.label"
+    )
+    for labels in (None, []):
+        with pytest.raises(ConfigError, match=told):
+            load_task(TaskConfig(name="csv", format="csv", labels=labels, **fields), DataConfig())
+    with pytest.raises(ConfigError, match="of which own has none"):
+        task("label")
+
+
 def test_a_kind_of_answer_replaces_that_of_a_known_task():
     strict = load_task(TaskConfig(name="stock_count", judge="exact"), DataConfig())
     assert not strict.judge("The answer is 7.", "7")
