@@ -38,7 +38,18 @@ class LLMError(DLNError):
 
 
 class AuthenticationError(LLMError):
-    """The endpoint refused the key (401 or 403)."""
+    """The endpoint refused the key.
+
+    Attributes:
+        status: By which HTTP status, 401 or 403; None if that is not known.
+    """
+
+    def __init__(self, message: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+    def __reduce__(self) -> tuple[type[AuthenticationError], tuple[str, int | None]]:
+        return type(self), (str(self), self.status)
 
 
 class UnreachableError(LLMError):
@@ -71,17 +82,24 @@ class TransientError(LLMError):
     Attributes:
         retry_after_s: What the endpoint asked to wait, in seconds; None if it said nothing.
         is_overload: Whether the endpoint had too much to do (429, 503, 529).
+        is_outage: Whether any other request would have met it too: no connection, no answer in
+            time, or too much to do.
     """
 
     def __init__(
-        self, message: str = "", retry_after_s: float | None = None, is_overload: bool = False
+        self,
+        message: str = "",
+        retry_after_s: float | None = None,
+        is_overload: bool = False,
+        is_outage: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.is_overload = is_overload
+        self.is_outage = is_outage
 
-    def __reduce__(self) -> tuple[type[TransientError], tuple[str, float | None, bool]]:
-        return type(self), (str(self), self.retry_after_s, self.is_overload)
+    def __reduce__(self) -> tuple[type[TransientError], tuple[str, float | None, bool, bool]]:
+        return type(self), (str(self), self.retry_after_s, self.is_overload, self.is_outage)
 
 
 class BudgetError(DLNError):

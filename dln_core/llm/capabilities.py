@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from dln_core.config import LLMConfig
 from dln_core.config.endpoint import RUNGS
 from dln_core.errors import (
-    AuthenticationError,
     LLMError,
     ParameterError,
     ScoringError,
@@ -25,8 +24,10 @@ from dln_core.llm.base import (
     Choice,
     GenerateRequest,
     LanguageModel,
+    Response,
     ScoreRequest,
 )
+from dln_core.llm.contact import PROBE_ATTEMPTS, Contact, FailingError
 from dln_core.types import Message
 
 SENSELESS = "Zqx vrrk"
@@ -98,14 +99,18 @@ def unscored_route(config: LLMConfig) -> Route:
 
 
 async def probe(
-    open_route: Callable[[Route], LanguageModel], config: LLMConfig, rung: str = "auto"
+    open_route: Callable[[Route], LanguageModel],
+    config: LLMConfig,
+    rung: str = "auto",
+    max_attempts: int = PROBE_ATTEMPTS,
 ) -> Route:
     """Take the best route that really works.
 
     Args:
-        open_route: Makes the model that uses a route.
+        open_route: Makes the model that uses a route; the probe tries again by itself.
         config: The endpoint's settings.
         rung: ``auto``, or the one rung to try.
+        max_attempts: Tries of one request in an outage, once the endpoint has answered.
 
     Returns:
         The route, with what each better one met.
@@ -114,16 +119,19 @@ async def probe(
         AuthenticationError: If the endpoint refuses the key.
         ParameterError: If it refuses a parameter that every request has.
         ScoringError: If no allowed rung works, with what each one met.
-        UnreachableError: If the endpoint cannot be reached.
+        UnreachableError: If the endpoint cannot be reached; an outage never lowers the rung.
     """
-    continuations = _Continuations(open_route, config)
+    contact = Contact(max_attempts)
+    continuations = _Continuations(open_route, config, contact)
     met: list[str] = []
     for route in candidate_routes(config, rung):
         try:
-            await _check(open_route(route), route, await continuations.of(route.api))
-        except AuthenticationError:
-            raise
+            greedy = await continuations.of(route.api)
+            if route.rung != "monte_carlo":
+                _compare(await contact.send(open_route(route), _comparing(greedy)), route, greedy)
         except LLMError as error:
+            if contact.is_broken_by(error):
+                raise
             met.append(f"{route.rung} over {route.api}: {error}")
         else:
             return replace(route, refused=tuple(met))
@@ -144,8 +152,11 @@ async def probe(
 class _Continuations:
     """The greedy continuations by api: each is asked for once, whatever becomes of it."""
 
-    def __init__(self, open_route: Callable[[Route], LanguageModel], config: LLMConfig) -> None:
+    def __init__(
+        self, open_route: Callable[[Route], LanguageModel], config: LLMConfig, contact: Contact
+    ) -> None:
         self._open_route = open_route
+        self._contact = contact
         self._has_logprobs = "logprobs" not in config.omit
         self._known: dict[str, Choice | LLMError] = {}
 
@@ -170,15 +181,17 @@ class _Continuations:
         failures = [known for known in self._known.values() if isinstance(known, LLMError)]
         if len(failures) < len(self._known):
             return
-        is_down = all(isinstance(failure, UnreachableError) for failure in failures)
+        is_down = all(isinstance(failure, FailingError) for failure in failures)
         for failure in failures:
-            if is_down or isinstance(failure, ParameterError):
+            if is_down:
+                raise UnreachableError(str(failure)) from failure
+            if isinstance(failure, ParameterError):
                 raise failure
 
     async def _ask(self, model: LanguageModel) -> Choice:
         for num_tokens in NUM_TOKENS:
             request = GenerateRequest(messages=PROBE, max_tokens=num_tokens)
-            choice = (await model.send(request)).choices[0]
+            choice = (await self._contact.send(model, request)).choices[0]
             if choice.text:
                 return await self._with_logprobs(model, request) or choice
         raise ScoringError("the greedy continuation was empty")
@@ -186,21 +199,23 @@ class _Continuations:
     async def _with_logprobs(self, model: LanguageModel, request: GenerateRequest) -> Choice | None:
         if not self._has_logprobs:
             return None
+        asking = replace(request, logprobs=True)
         try:
-            choice = (await model.send(replace(request, logprobs=True))).choices[0]
-        except AuthenticationError:
-            raise
-        except LLMError:
+            choice = (await self._contact.send(model, asking)).choices[0]
+        except LLMError as error:
+            if self._contact.is_broken_by(error):
+                raise
             # What does not tell log-probs may still score texts.
             return None
         return choice if choice.text else None
 
 
-async def _check(model: LanguageModel, route: Route, greedy: Choice) -> None:
-    if route.rung == "monte_carlo":
-        return
-    request = ScoreRequest(messages=PROBE, targets=(greedy.text, SENSELESS))
-    likely, unlikely = (await model.send(request)).choices
+def _comparing(greedy: Choice) -> ScoreRequest:
+    return ScoreRequest(messages=PROBE, targets=(greedy.text, SENSELESS))
+
+
+def _compare(scored: Response, route: Route, greedy: Choice) -> None:
+    likely, unlikely = scored.choices
     if not likely.mean_logprob > unlikely.mean_logprob:
         raise ScoringError(
             f"it finds its own continuation {greedy.text!r} ({likely.mean_logprob:.2f} nats a "

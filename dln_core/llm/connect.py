@@ -6,7 +6,7 @@ meter > cache > dedupe > lists (on the rung echo) > retry > limits > endpoint
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,7 +34,6 @@ from dln_core.llm.simulated import InContextReader, SimulatedModel, WithoutScore
 from dln_core.llm.store import AnswerStore, Store
 from dln_core.llm.stored import Nobody
 
-PROBE_ATTEMPTS = 3
 # Files of another format lie beside it, untouched.
 STORE_FORMAT = "v3"
 SIMULATED_ROUTE = Route("chat", "score")
@@ -154,8 +153,16 @@ async def connect(
             simulated, route = _open_simulated(rung)
             engine = logged(simulated, call_log, config.model)
         else:
-            endpoint, route = await _open_endpoint(config, rung, stack, call_log)
+            _require_address(config)
+            # Before the probe, whose requests count beside those of other trials.
             limiter = await stack.enter_async_context(limiters.open(config, limits))
+            session = await stack.enter_async_context(open_session(config))
+
+            def open_route(route: Route) -> Sender[Sendable]:
+                return logged(Endpoint(config, session, route), call_log, config.model)
+
+            route = await _find_route(open_route, config, rung, limits, limiter)
+            endpoint = open_route(route)
             engine = around_endpoint(endpoint, route, limits, limiter)
         cached = stores.around(engine, _identity(config, route), route.rung)
         yield Connection(Metered(cached, ledgers, config.known_price), route)
@@ -176,13 +183,7 @@ def around_endpoint(
     endpoint: Sender[Sendable], route: Route, limits: LimitsConfig, limiter: Limiter
 ) -> LanguageModel:
     """Put the transports around an endpoint that share, try again and hold back its calls."""
-
-    def num_calls(request: Sendable) -> int:
-        if isinstance(request, ScoreRequest) and route.rung == "prompt_logprobs":
-            return prompt_logprobs.num_calls(request)
-        return 1
-
-    tried = Retry(Limits(endpoint, limiter, num_calls), limits.max_attempts)
+    tried = Retry(_held_back(endpoint, route, limiter), limits.max_attempts)
     if route.rung != "echo":
         return Dedupe(tried)
     return Dedupe(Lists(tried, min(MAX_SEQUENCES, limits.max_concurrency or MAX_SEQUENCES)))
@@ -195,24 +196,38 @@ def _open_simulated(rung: str | None) -> tuple[LanguageModel, Route]:
     return model, SIMULATED_ROUTE
 
 
-async def _open_endpoint(
-    config: LLMConfig, rung: str | None, stack: AsyncExitStack, call_log: CallLog | None
-) -> tuple[Sender[Sendable], Route]:
+def _require_address(config: LLMConfig) -> None:
     if not config.base_url:
         raise ConfigError(
             f"llm.base_url is missing for {config.model}; start the local model with "
             f"'python -m dln_core.llm.local serve {config.model}' and give the address it prints"
         )
-    session = await stack.enter_async_context(open_session(config))
 
-    def open_route(route: Route) -> Sender[Sendable]:
-        return logged(Endpoint(config, session, route), call_log, config.model)
 
+async def _find_route(
+    open_route: Callable[[Route], Sender[Sendable]],
+    config: LLMConfig,
+    rung: str | None,
+    limits: LimitsConfig,
+    limiter: Limiter,
+) -> Route:
     if rung is None:
-        route = unscored_route(config)
-        return open_route(route), route
-    route = await probe(lambda r: Retry(open_route(r), PROBE_ATTEMPTS), config, rung)
-    return open_route(route), route
+        return unscored_route(config)
+    return await probe(
+        lambda route: _held_back(open_route(route), route, limiter),
+        config,
+        rung,
+        limits.max_attempts,
+    )
+
+
+def _held_back(endpoint: Sender[Sendable], route: Route, limiter: Limiter) -> Limits[Sendable]:
+    def num_calls(request: Sendable) -> int:
+        if isinstance(request, ScoreRequest) and route.rung == "prompt_logprobs":
+            return prompt_logprobs.num_calls(request)
+        return 1
+
+    return Limits(endpoint, limiter, num_calls)
 
 
 def _identity(config: LLMConfig, route: Route) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from dln_core.llm.base import (
     Sendable,
 )
 from dln_core.llm.capabilities import Route
-from dln_core.llm.http_errors import failure
+from dln_core.llm.http_errors import failure, failure_within
 from dln_core.llm.keys import key_of, without_key
+from dln_core.llm.proxies import proxy_of
 
 # Shorter than the keep-alive of common servers, so that no request meets a closing connection.
 KEEP_ALIVE_S = 4.0
@@ -37,6 +38,8 @@ async def open_session(config: LLMConfig) -> AsyncIterator[aiohttp.ClientSession
         # The limiter decides how many requests are in flight.
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
         timeout=aiohttp.ClientTimeout(total=config.timeout_s, sock_connect=CONNECT_TIMEOUT_S),
+        # Not trust_env, which reads .netrc too: its password would go instead of the key.
+        proxy=proxy_of(config.base_url or ""),
         headers={
             "Content-Type": "application/json",
             **provider_of(config).headers(config, key_of(config.api_key_env)),
@@ -115,15 +118,22 @@ class Endpoint:
             ) as response:
                 content, status, headers = await response.read(), response.status, response.headers
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransientError(f"no answer from {url} ({_reason(error)})") from error
+            told = f"no answer from {url} ({_reason(error)})"
+            raise TransientError(told, is_outage=True) from error
         if status != 200:
             said = self._without_key(content.decode(errors="replace"))
             raise failure(self._config, url, status, headers, said.encode())
         try:
-            return orjson.loads(content)
+            body = orjson.loads(content)
         except orjson.JSONDecodeError as error:
             said = self._without_key(content.decode(errors="replace"))
             raise TransientError(f"{url} sent a broken body: {said[:120]!r}") from error
+        if isinstance(body, dict) and body.get("error"):
+            said = self._without_key(content.decode(errors="replace"))
+            within = failure_within(self._config, url, headers, body, said.encode())
+            if within is not None:
+                raise within
+        return body
 
     def _without_key(self, text: str) -> str:
         # Before a text is cut, which could leave the beginning of a key.
@@ -131,11 +141,16 @@ class Endpoint:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        # Its own text repeats the proxy's address with its password.
+        return f"the proxy answered {error.status} {error.message}"
     is_encrypted = isinstance(error, aiohttp.ClientSSLError)
     if is_encrypted or not isinstance(error, aiohttp.ClientConnectorError):
         return f"{type(error).__name__}: {error}".removesuffix(": ")
     # Its own text repeats the address in the words of the event loop.
     cause = error.os_error
-    if cause.errno is not None and cause.errno > 0:
-        return os.strerror(cause.errno)
-    return cause.strerror or str(cause)
+    errno = cause.errno or 0
+    why = os.strerror(errno) if errno > 0 else cause.strerror or str(cause)
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"proxy {error.host}:{error.port}: {why}"
+    return why

@@ -22,8 +22,17 @@ from dln_core.errors import (
 
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 OVERLOAD_STATUS = frozenset({429, 503, 529})
+OUTAGE_STATUS = OVERLOAD_STATUS | {408, 504}
 REQUEST_STATUS = frozenset({400, 413, 422})
+KEY_STATUS = frozenset({401, 403})
+NO_CREDIT_STATUS = 402
+FORBIDDEN = 403
 NOT_IMPLEMENTED = 501
+# What a body holds its answer in, by api and rung.
+_ANSWERS = ("choices", "scores", "output", "content", "tokens")
+# How the responses api calls what others give a status.
+_STATUS_OF_CODE = {"rate_limit_exceeded": 429, "invalid_prompt": 400}
+_ABOUT_KEY = re.compile(r"\b(key|credentials?|unauthori[sz]ed)\b", re.IGNORECASE)
 # How OpenAI, vLLM, SGLang, llama.cpp, Ollama, TGI, Anthropic and Gemini say it.  Not llama.cpp's
 # "Context size has been exceeded": other requests fill the memory that all share, which passes.
 _TOO_LONG = re.compile(
@@ -79,22 +88,56 @@ def failure(
         )
     said = explanation(content)
     told = f"{url} answered {status}: {said}"
-    if status in (401, 403):
+    setting = _refused_setting(content, said)
+    # OpenAI forbids log-probs of some models.
+    if status == FORBIDDEN and setting:
+        return _parameter_error(config, told, setting)
+    if status in KEY_STATUS:
         return AuthenticationError(
             f"{url} refused the key ({status}: {said}); put a valid key into the environment "
-            f"variable {config.api_key_env} (setting llm.api_key_env)"
+            f"variable {config.api_key_env} (setting llm.api_key_env)",
+            status,
         )
-    if _NO_CREDIT.search(said):
+    if status == NO_CREDIT_STATUS or _NO_CREDIT.search(said):
         return LLMError(f"{told}; the account has no credit left, so add some and run this again")
     # Some servers say it with a 500.
     if status not in TRANSIENT_STATUS and _TOO_LONG.search(said):
         return ContextLengthError(f"{url} refused a request that is too long: {said}")
     if status in TRANSIENT_STATUS or (status >= 500 and status != NOT_IMPLEMENTED):
-        return TransientError(told, retry_after_s(status, headers), status in OVERLOAD_STATUS)
+        wait_s = retry_after_s(status, headers)
+        return TransientError(told, wait_s, status in OVERLOAD_STATUS, status in OUTAGE_STATUS)
     if status in REQUEST_STATUS:
-        setting = _refused_setting(content, said)
         return _parameter_error(config, told, setting) if setting else RequestError(told)
     return LLMError(f"{told}; check llm.base_url, llm.api and llm.model")
+
+
+def failure_within(
+    config: LLMConfig, url: str, headers: Mapping[str, str], body: Any, content: bytes
+) -> LLMError | None:
+    """Return the error that an answer with status 200 holds instead of a text, if it has a code.
+
+    Gateways send the status before they know what becomes of a request.
+
+    Args:
+        config: The endpoint's settings, which the remedies name.
+        url: Where the request went.
+        headers: The answer's headers, in any case.
+        body: The answer's body.
+        content: The same as it came, without the key.
+    """
+    if not isinstance(body, dict) or any(body.get(name) for name in _ANSWERS):
+        return None
+    error = body.get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    status = _STATUS_OF_CODE.get(code, code) if isinstance(code, str) else code
+    if type(status) is not int or not 400 <= status < 600:
+        return None
+    found = failure(config, url, status, headers, content)
+    # The key has opened the endpoint, so what is forbidden is most often a text.
+    is_text = status == FORBIDDEN and not _ABOUT_KEY.search(explanation(content))
+    if is_text and isinstance(found, AuthenticationError):
+        return RequestError(f"{url} answered {status}: {explanation(content)}")
+    return found
 
 
 def explanation(content: bytes) -> str:

@@ -25,11 +25,19 @@ class Retry(Generic[Asked]):
     failed together do not come back together.  What the endpoint asks for (Retry-After) goes before
     the exponential wait, up to five minutes; where that did not help three times, the longer of
     both is waited.  Jitter draws from a generator of its own: waits never change results.
+
+    Args:
+        inner: Where attempts go.
+        max_attempts: How many there are.
+        max_faults: How many of them may fail otherwise than by an outage; None means all.
     """
 
-    def __init__(self, inner: Sender[Asked], max_attempts: int) -> None:
+    def __init__(
+        self, inner: Sender[Asked], max_attempts: int, max_faults: int | None = None
+    ) -> None:
         self._inner = inner
         self._max_attempts = max_attempts
+        self._max_faults = max_attempts if max_faults is None else max_faults
         self._jitter = random.Random()
 
     async def send(self, request: Asked) -> Response:
@@ -39,13 +47,14 @@ class Retry(Generic[Asked]):
             UnreachableError: If the last attempt failed too.
             LLMError: At once for a lasting failure.
         """
-        attempt = 0
+        attempt = num_faults = 0
         while True:
             attempt += 1
             try:
                 return await self._inner.send(request)
             except TransientError as error:
-                if attempt >= self._max_attempts:
+                num_faults += not error.is_outage
+                if attempt >= self._max_attempts or num_faults >= self._max_faults:
                     raise UnreachableError(
                         f"{error}; gave up after {attempt} attempts: check that the endpoint is "
                         "up, then run the same command again to go on"

@@ -9,7 +9,7 @@ from dln_core.errors import TransientError
 from dln_core.llm.adapters.calls import Call
 from dln_core.llm.adapters.logprobs import sampled
 from dln_core.llm.adapters.parameters import asks_logprobs, sampling
-from dln_core.llm.adapters.texts import as_chat, finished, text_of
+from dln_core.llm.adapters.texts import as_chat, finished, is_filtered, text_of
 from dln_core.llm.base import Choice, GenerateRequest
 
 PATH = "chat/completions"
@@ -31,7 +31,7 @@ def read(request: GenerateRequest, body: Any) -> Choice:
     """
     try:
         entry = body["choices"][0]
-        raw = text_of(entry["message"].get("content"))
+        raw = "" if is_filtered(entry, "message") else text_of(entry["message"].get("content"))
         values = sampled(raw, "", _tokens(entry)) if request.logprobs else None
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise TransientError(f"the endpoint sent no text: {body!r:.200}") from error

@@ -9,7 +9,7 @@ from dln_core.errors import TransientError
 from dln_core.llm.adapters.calls import Call
 from dln_core.llm.adapters.logprobs import sampled
 from dln_core.llm.adapters.parameters import asks_logprobs, sampling
-from dln_core.llm.adapters.texts import as_text, finished
+from dln_core.llm.adapters.texts import as_text, finished, is_filtered
 from dln_core.llm.base import Choice, GenerateRequest
 
 PATH = "completions"
@@ -30,7 +30,7 @@ def read(request: GenerateRequest, body: Any) -> Choice:
     """
     try:
         entry = body["choices"][0]
-        raw = entry["text"] or ""
+        raw = "" if is_filtered(entry, "text") else entry["text"] or ""
         # Behind a context, a target stands after one space.
         values = sampled(raw, " ", _tokens(entry)) if request.logprobs else None
     except (KeyError, IndexError, TypeError, AttributeError) as error:

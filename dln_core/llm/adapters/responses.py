@@ -8,7 +8,7 @@ from dln_core.config import LLMConfig
 from dln_core.errors import TransientError
 from dln_core.llm.adapters.calls import Call
 from dln_core.llm.adapters.parameters import sampling
-from dln_core.llm.adapters.texts import as_chat, finished, text_of
+from dln_core.llm.adapters.texts import FILTERED, as_chat, finished, text_of
 from dln_core.llm.base import Choice, GenerateRequest
 
 PATH = "responses"
@@ -36,12 +36,11 @@ def read(request: GenerateRequest, body: Any) -> Choice:
     try:
         if body["status"] not in ("completed", "incomplete"):
             raise TransientError(f"the endpoint failed to answer: {body.get('error')!r:.200}")
-        raw = "".join(
-            text_of(item["content"], "output_text")
-            for item in body["output"]
-            if item["type"] == "message"
-        )
         why = str((body.get("incomplete_details") or {}).get("reason") or "stop")
+        items = [] if why == FILTERED and not body.get("output") else body["output"]
+        raw = "".join(
+            text_of(item["content"], "output_text") for item in items if item["type"] == "message"
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise TransientError(f"the endpoint sent no text: {body!r:.200}") from error
     return Choice(finished(raw, request.stop), None, _REASONS.get(why, why))

@@ -7,6 +7,8 @@ from typing import Any
 
 from dln_core.types import Message
 
+FILTERED = "content_filter"
+
 
 def as_text(messages: Sequence[Message]) -> str:
     """Write a conversation as one text for completion endpoints.
@@ -36,6 +38,11 @@ def text_of(content: Any, block_type: str = "text") -> str:
         return content or ""
     blocks: list[Mapping[str, Any]] = list(content)
     return "".join(block["text"] for block in blocks if block["type"] == block_type)
+
+
+def is_filtered(entry: Mapping[str, Any], name: str) -> bool:
+    """Whether a filter took away the text of a choice, with the field that was to hold it."""
+    return entry.get("finish_reason") == FILTERED and not entry.get(name)
 
 
 def finished(raw: str, stop: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from dln_core.errors import ConfigError, ScoringError
 from dln_core.llm.capabilities import Route
 from dln_core.llm.connect import Connection, connect, open_stores
 from dln_core.llm.ledger import Ledger
+from dln_core.llm.limits import Cost, Lease, Limiter, LimiterSource
 from dln_core.llm.local_limiter import LocalLimiters
 from dln_core.types import Role
 from tests.core.llm.toys import CITIES, GENERATE, QUESTION, SCORE, FixedWorld, endpoint_config
@@ -27,7 +28,12 @@ CHAT_SAMPLES = Route("chat", "monte_carlo")
 
 @asynccontextmanager
 async def connected(
-    config: LLMConfig, folder: Path, *, rung: str = "auto", ledger: Ledger | None = None
+    config: LLMConfig,
+    folder: Path,
+    *,
+    rung: str = "auto",
+    ledger: Ledger | None = None,
+    limiters: LimiterSource | None = None,
 ) -> AsyncIterator[Connection]:
     async with (
         open_stores(CacheConfig(mode="off", dir=str(folder)), "sweep") as stores,
@@ -35,7 +41,7 @@ async def connected(
             config,
             rung=rung,
             limits=LimitsConfig(),
-            limiters=LocalLimiters(),
+            limiters=limiters or LocalLimiters(),
             stores=stores,
             ledgers=[ledger] if ledger else [],
         ) as connection,
@@ -59,6 +65,32 @@ async def test_rungs_that_score_whole_texts_agree_with_the_world(tmp_path, rung)
         response = await connection.model.send(request)
     probabilities = [math.exp(choice.logprob) for choice in response.choices]
     assert probabilities == pytest.approx(list(CITIES.values()))
+
+
+class Counting:
+    """A source of limiters that counts the HTTP calls that they were asked to grant."""
+
+    def __init__(self) -> None:
+        self.num_calls = 0
+
+    @asynccontextmanager
+    async def open(self, config: LLMConfig, limits: LimitsConfig) -> AsyncIterator[Limiter]:
+        async with LocalLimiters().open(config, limits) as self._inner:
+            yield self
+
+    async def acquire(self, cost: Cost) -> Lease:
+        self.num_calls += cost.num_calls
+        return await self._inner.acquire(cost)
+
+
+@pytest.mark.parametrize("rung", ["score", "prompt_logprobs", "monte_carlo"])
+async def test_every_call_of_the_probe_is_granted_by_the_limiter(tmp_path, rung):
+    limiters = Counting()
+    async with (
+        serve(FixedWorld(), routes=ALL_ROUTES, prompt_logprobs="true") as server,
+        connected(endpoint_config(server.base_url), tmp_path, rung=rung, limiters=limiters),
+    ):
+        assert limiters.num_calls == server.num_requests > 0
 
 
 async def test_a_connection_sends_equal_requests_once_and_counts_both(tmp_path):

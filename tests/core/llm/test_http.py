@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -52,6 +53,35 @@ TRANSIENT = {
     "no choices": NO_CHOICES,
     "an HTML page": Fault(200, "<html>bad gateway</html>"),
 }
+
+FLAGGED = {"code": 403, "message": "The model requires moderation, and your input was flagged"}
+# An error in an answer with status 200.
+WITHIN = {
+    "a flagged text": ({"error": FLAGGED}, RequestError),
+    "a refused request": ({"error": {"code": 400, "message": "no"}}, RequestError),
+    "a long request": ({"error": {"code": 400, "message": "prompt too long"}}, ContextLengthError),
+    "log-probs": (
+        {"error": {"code": 403, "message": "not allowed to request logprobs from this model"}},
+        ParameterError,
+    ),
+    "a refused key": ({"error": {"code": 401, "message": "no"}}, AuthenticationError),
+    "a spent key": ({"error": {"code": 403, "message": "Key limit exceeded"}}, AuthenticationError),
+    "no credit": ({"error": {"code": 402, "message": "Insufficient credits"}}, LLMError),
+    "a refused prompt": (
+        {"status": "failed", "error": {"code": "invalid_prompt", "message": "no"}},
+        RequestError,
+    ),
+}
+PASSING_WITHIN = {
+    "429": {"error": {"code": 429, "message": "slow down"}},
+    "502": {"error": {"code": 502, "message": "provider disconnected"}},
+    "a rate by its name": {"status": "failed", "error": {"code": "rate_limit_exceeded"}},
+    "an unknown name": {"status": "failed", "error": {"code": "server_error", "message": "down"}},
+    "no code": {"error": {"message": "down"}},
+    "a code that is no status": {"error": {"code": 7, "message": "down"}},
+    "a word": {"error": "down"},
+}
+
 
 TOO_LONG_WORDINGS = {
     "OpenAI": (400, "Please reduce the length of the messages. context_length_exceeded"),
@@ -142,6 +172,50 @@ async def test_a_lasting_failure_is_not_tried_again(server, fault, kind):
             await Retry(model, 5).send(GENERATE)
     assert type(caught.value) is kind
     assert server.num_requests == 1
+
+
+@pytest.mark.parametrize(("body", "kind"), WITHIN.values(), ids=WITHIN)
+async def test_an_error_inside_an_answer_is_what_its_code_says(server, body, kind):
+    server.fail_first(Fault(200, json.dumps({"choices": []} | body)))
+    async with endpoint(server) as model:
+        with pytest.raises(kind) as caught:
+            await Retry(model, 5).send(GENERATE)
+    assert type(caught.value) is kind
+    assert server.num_requests == 1
+
+
+@pytest.mark.parametrize("body", PASSING_WITHIN.values(), ids=PASSING_WITHIN)
+async def test_an_error_inside_an_answer_that_may_pass_is_tried_again(server, body):
+    server.fail_first(*[Fault(200, json.dumps({"choices": []} | body))] * 2)
+    async with endpoint(server) as model:
+        assert (await Retry(model, 3).send(GENERATE)).choices[0].text == "Tokyo"
+    assert server.num_requests == 3
+
+
+@pytest.mark.parametrize("body", [PASSING_WITHIN["429"], PASSING_WITHIN["a rate by its name"]])
+async def test_too_much_to_do_inside_an_answer_is_an_overload(server, body):
+    server.fail_first(Fault(200, json.dumps({"choices": []} | body)))
+    async with endpoint(server) as model:
+        with pytest.raises(TransientError) as caught:
+            await model.send(GENERATE)
+    assert caught.value.is_overload
+
+
+async def test_an_answer_with_a_text_is_taken_whatever_error_stands_beside_it(server):
+    body = {"choices": [{"message": {"content": "Kyoto"}}], "error": FLAGGED}
+    server.fail_first(Fault(200, json.dumps({"choices": []} | body)))
+    async with endpoint(server) as model:
+        assert (await model.send(GENERATE)).choices[0].text == "Kyoto"
+
+
+async def test_an_error_inside_an_answer_that_repeats_the_key_does_not_leak_it(monkeypatch, server):
+    monkeypatch.setenv("OPENAI_API_KEY", PLANTED_KEY)
+    body = {"error": {"code": 401, "message": f"no such key: {PLANTED_KEY}"}}
+    server.fail_first(Fault(200, json.dumps({"choices": []} | body)))
+    async with endpoint(server) as model:
+        with pytest.raises(AuthenticationError, match="no such key") as caught:
+            await model.send(GENERATE)
+    assert PLANTED_KEY not in repr(caught.value)
 
 
 @pytest.mark.parametrize(("status", "said"), TOO_LONG_WORDINGS.values(), ids=TOO_LONG_WORDINGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import pickle
 import time
 from typing import Any
 
@@ -18,7 +19,7 @@ from dln_core.errors import (
     RequestError,
     TransientError,
 )
-from dln_core.llm.http_errors import failure, retry_after_s
+from dln_core.llm.http_errors import failure, failure_within, retry_after_s
 
 URL = "https://host/v1/chat/completions"
 CONFIG = LLMConfig(provider="openai_compatible", base_url="https://host/v1")
@@ -103,7 +104,7 @@ def refused(status: int, error: Any, config: LLMConfig = CONFIG, **headers: str)
 @pytest.mark.parametrize(
     ("error", "setting"), REFUSED_PARAMETERS.values(), ids=REFUSED_PARAMETERS.keys()
 )
-@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("status", [400, 403, 422])
 def test_a_refused_parameter_is_named_with_the_setting_that_leaves_it_out(status, error, setting):
     raised = refused(status, error)
     assert type(raised) is ParameterError
@@ -128,6 +129,7 @@ def test_a_refused_key_names_its_variable(status):
     raised = refused(status, {"message": "no"})
     assert type(raised) is AuthenticationError
     assert "OPENAI_API_KEY" in str(raised)
+    assert raised.status == pickle.loads(pickle.dumps(raised)).status == status
 
 
 @pytest.mark.parametrize(("status", "kind"), [(404, LLMError), (405, LLMError), (501, LLMError)])
@@ -143,6 +145,7 @@ def test_other_lasting_failures_name_the_address_and_the_model(status, kind):
         (429, {"message": "You exceeded your current quota.", "code": "insufficient_quota"}),
         (429, {"message": "You exceeded your current quota.", "type": "insufficient_quota"}),
         (400, {"message": "Your credit balance is too low to access the Anthropic API."}),
+        (402, {"message": "Insufficient credits", "code": 402}),
     ],
 )
 def test_an_account_without_credit_is_a_lasting_failure_that_says_so(status, error):
@@ -151,11 +154,41 @@ def test_an_account_without_credit_is_a_lasting_failure_that_says_so(status, err
     assert "no credit left" in str(raised)
 
 
+@pytest.mark.parametrize("answers", [{}, {"choices": None}, {"output": []}, {"content": []}])
+def test_an_error_that_comes_instead_of_answers_is_found(answers):
+    body = answers | {"error": {"code": 403, "message": "flagged"}}
+    raised = failure_within(CONFIG, URL, {}, body, orjson.dumps(body))
+    assert type(raised) is RequestError
+    assert "answered 403: flagged" in str(raised)
+
+
+def test_an_overload_inside_an_answer_tells_the_wait_by_its_headers():
+    body = {"error": {"code": 429, "message": "slow down"}}
+    raised = failure_within(CONFIG, URL, {"Retry-After": "7"}, body, orjson.dumps(body))
+    assert isinstance(raised, TransientError)
+    assert (raised.is_overload, raised.retry_after_s) == (True, 7)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *([], None, {}, {"error": None}, {"error": "no"}, {"error": {"code": True}}),
+        *({"error": {"code": 200}}, {"error": {"code": "unheard_of"}}, {"error": {"code": [1]}}),
+        {"choices": [{}], "error": {"code": 403}},
+    ],
+)
+def test_what_holds_no_code_or_an_answer_is_left_to_who_reads_it(body):
+    assert failure_within(CONFIG, URL, {}, body, orjson.dumps(body)) is None
+
+
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
 def test_what_may_pass_is_transient_and_an_overload_where_there_was_too_much_to_do(status):
     raised = refused(status, {"message": "later"})
     assert isinstance(raised, TransientError)
     assert raised.is_overload == (status in (429, 503, 529))
+    # What a server answers to all it cannot do is no outage.
+    assert raised.is_outage == (status in (408, 429, 503, 504, 529))
+    assert vars(pickle.loads(pickle.dumps(raised))) == vars(raised)
 
 
 def test_a_request_that_is_too_long_is_one_whatever_parameter_it_blames():

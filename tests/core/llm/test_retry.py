@@ -47,6 +47,15 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     return waited
 
 
+async def test_faults_that_are_no_outage_can_be_given_fewer_attempts(waits):
+    outage, fault = TransientError("down", is_outage=True), TransientError("no kernel")
+    for error, num_attempts in ((outage, ATTEMPTS), (fault, 3)):
+        inner = Failing(error, 99)
+        with pytest.raises(UnreachableError, match=f"gave up after {num_attempts} attempts"):
+            await Retry(inner, ATTEMPTS, max_faults=3).send(GENERATE)
+        assert len(inner.requests) == num_attempts
+
+
 @pytest.mark.parametrize("asked_s", [None, 0.0, 1.0])
 async def test_the_attempts_outlast_an_outage_of_a_minute_whatever_the_endpoint_asks(
     waits, asked_s

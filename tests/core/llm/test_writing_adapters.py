@@ -117,6 +117,29 @@ def test_a_model_that_thought_to_the_end_of_its_tokens_wrote_an_empty_text(api, 
     assert (choice.text, choice.finish_reason) == ("", "length")
 
 
+@pytest.mark.parametrize(
+    ("api", "fields"),
+    [
+        ("completions", {"choices": [{"finish_reason": "content_filter"}]}),
+        ("completions", {"choices": [{"text": None, "finish_reason": "content_filter"}]}),
+        ("chat", {"choices": [{"finish_reason": "content_filter"}]}),
+        ("chat", {"choices": [{"message": None, "finish_reason": "content_filter"}]}),
+        ("chat", {"choices": [{"message": {}, "finish_reason": "content_filter"}]}),
+        (
+            "responses",
+            {
+                "status": "incomplete",
+                "output": None,
+                "incomplete_details": {"reason": "content_filter"},
+            },
+        ),
+    ],
+)
+def test_a_text_that_a_filter_took_away_is_an_empty_one(api, fields):
+    choice = GENERATIONS[api].read(REQUEST, body_of(api, "", **fields))
+    assert (choice.text, choice.finish_reason) == ("", "content_filter")
+
+
 @pytest.mark.parametrize("reason", [None, "end_turn", "stop_sequence", "stop"])
 def test_whatever_ends_a_turn_is_a_stop(reason):
     body = {"content": [{"type": "text", "text": "six"}], "stop_reason": reason}
