@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -55,6 +55,23 @@ class Scope:
         }
         short = [name for name in self._bounds if is_short[name]]
         return Exhausted(f"{self._name}.{short[0]}", self._bounds[short[0]]) if short else None
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the missing reference points of a task take.
+
+    Attributes:
+        expected: Of each, by name.
+        before: What earlier runs used for them of which no row tells, as none was completed.
+    """
+
+    expected: Mapping[str, Amount]
+    before: Amount = field(default_factory=Amount)
+
+    def of(self, names: Iterable[str]) -> Amount:
+        """What the named ones are expected to take together."""
+        return sum((self.expected[name] for name in names), Amount())
 
 
 @dataclass(slots=True)

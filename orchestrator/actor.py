@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from dln_core.baselines.run import run_baselines
+from dln_core.baselines.run import Measured, measure_baselines
 from dln_core.config import TrialSettings
 from dln_core.errors import DLNError
 from dln_core.llm.allowance import Allowance, Amount
@@ -198,15 +198,22 @@ class BaselineActor:
         return node_of_this_process()
 
     async def run(
-        self, settings: TrialSettings, names: Sequence[str], materials: Materials, unit: str
-    ) -> list[dict[str, Any]]:
-        """Return a row a reference point that is named, with its predictions.
+        self, settings: TrialSettings, names: Sequence[str], materials: Materials, order: Order
+    ) -> Measured:
+        """Measure the named reference points, as far as the order's allowance suffices.
 
         Raises:
             DLNError: If they cannot be computed.
         """
         try:
-            return await run_baselines(settings, self._services, names, materials.task, unit)
+            return await measure_baselines(
+                settings,
+                self._services,
+                names,
+                task=materials.task,
+                unit=order.unit,
+                allowance=order.allowance(),
+            )
         except ExceptionGroup as group:
             raise first_of(group) from None
 

@@ -3,7 +3,8 @@
 What a trial has yet to pay for its validation and its test is set aside as soon as it begins.  A
 step is begun only if it is expected to fit into the rest, and gets an allowance that holds back its
 calls; so nobody passes a bound by more than the calls in flight.  Where nothing fits, a trial waits
-for others that may give back what they set aside; if none is at work, its training stops.
+for others that may give back what they set aside; if none is at work, its training stops.  The
+reference points of a task are begun, held back and stopped like a step.
 
 Tokens are those that trials asked for, over all runs of the folder, so that a resumed sweep stops
 where an uninterrupted one would; money is what was paid; seconds of the sweep are those since this
@@ -23,7 +24,7 @@ import anyio
 from dln_core.config import LLMConfig
 from dln_core.errors import ConfigError
 from dln_core.llm.allowance import Amount
-from orchestrator.accounts import ROOM, Account, Exhausted, Scope, amount_of
+from orchestrator.accounts import ROOM, Account, Exhausted, Needs, Scope, amount_of
 from orchestrator.planning.parts import Parts
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.settings.schema import BoundsConfig, BudgetConfig
@@ -82,13 +83,15 @@ class Budget:
         """Tell whether a training that was stopped may go on, see ``may_go_on``."""
         return may_go_on(stop, self._config)
 
-    def open(self, name: str, needed: Amount) -> None:
+    def open(self, name: str, needs: Needs) -> None:
         """Open an account of reference points, which are begun and ended like a trial."""
+        self._sweep.used += needs.before
         scope = Scope("budget.trial", BoundsConfig())
-        self._accounts[name] = Account(scope, Parts(test=needed), is_trained=False)
+        parts = Parts(test=needs.of(needs.expected))
+        self._accounts[name] = Account(scope, parts, is_trained=False)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Count what reference points took; each of their rows tells of all."""
+        """Count what reference points took in an attempt, or in all as each of their rows tells."""
         self._sweep.used += amount_of(row)
 
     def record(self, trial_id: str, event: Mapping[str, Any]) -> None:
@@ -117,21 +120,34 @@ class Budget:
         if not self._is_bounded:
             return None
         account = self._accounts[trial_id]
-        # A step whose actor was lost is begun again.
-        self._set_aside(account, account.reserve)
+        return await self._grant(trial_id, account.reserve, account.parts.step, account.step_s)
+
+    async def next_points(self, name: str, needed: Amount) -> Grant | Exhausted | None:
+        """Return what reference points may use, or why that is nothing; None without bounds."""
+        if not self._is_bounded:
+            return None
+        return await self._grant(name, Amount(), needed, 0.0)
+
+    async def _grant(
+        self, name: str, reserve: Amount, needed: Amount, seconds: float
+    ) -> Grant | Exhausted:
+        """Wait until a unit of work fits beside what is reserved, and set aside what it gets."""
+        account = self._accounts[name]
+        # A unit whose actor was lost is begun again.
+        self._set_aside(account, reserve)
         # While it waits, others need not wait for it.
-        self._at_work.discard(trial_id)
+        self._at_work.discard(name)
         try:
-            exhausted = await self._fits(account, account.parts.step, account.step_s)
+            exhausted = await self._fits(account, needed, seconds)
         finally:
-            self._at_work.add(trial_id)
+            self._at_work.add(name)
         if exhausted is not None:
             return exhausted
-        most = account.parts.step.times(ROOM)
+        most = needed.times(ROOM)
         amount = _part_of(self._sweep.free.least(account.scope.free), most)
-        seconds = min(self._seconds_left(account))
-        self._set_aside(account, account.reserve + amount.least(most))
-        return Grant(amount, seconds)
+        seconds_left = min(self._seconds_left(account))
+        self._set_aside(account, reserve + amount.least(most))
+        return Grant(amount, seconds_left)
 
     def end(self, trial_id: str) -> None:
         """Give back what a trial that is no longer at work has set aside."""

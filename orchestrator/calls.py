@@ -50,9 +50,10 @@ def show_calls(plan: Plan) -> int:
 
     Raises:
         JournalError: If the output folder holds no sweep, or cannot be read or written.
+        ConfigError: If it holds other trials than those of the plan.
     """
     journal = Journal(plan.out_dir)
-    journal.require_sweep("calls")
+    journal.require_sweep("calls", [trial.trial_id for trial in plan.trials])
     calls = gather_calls(plan, journal)
     if not calls.latest:
         say(

@@ -80,6 +80,7 @@ def _act_on_search(search: Search) -> int:
     action = search.plan.run.action
     if action == "run":
         choose_output(search.plan.run.output)
+        _note_other_trials(search.plan)
         exit_code = search.run()
         return _end(search.plan, exit_code)
     code = _act(search.plan)
@@ -130,6 +131,7 @@ def _act(plan: Plan) -> int:
 
             from orchestrator.scheduler import run_plan
 
+            _note_other_trials(plan)
             return _end(plan, anyio.run(run_plan, plan))
 
 
@@ -142,15 +144,34 @@ def _end(plan: Plan, exit_code: int) -> int:
     return exit_code
 
 
+def _note_other_trials(plan: Plan) -> None:
+    """Say that a folder holds more than what is run: seeds may be added, or the wrong folder given.
+
+    Raises:
+        JournalError: If the folder cannot be read.
+    """
+    from orchestrator.journal import Journal
+
+    others = Journal(plan.out_dir).trials_beside([trial.trial_id for trial in plan.trials])
+    if others:
+        _say(
+            f"note: {plan.out_dir} holds {len(others)} trial(s) that this command does not plan; "
+            "results and report will show the planned ones alone"
+        )
+
+
 def _record_plan(plan: Plan) -> int:
     from orchestrator.journal import Journal
     from orchestrator.planning.plan import write_plan
+    from orchestrator.terminal.console import say
 
     try:
         with Journal.locked(plan.out_dir):
             write_plan(plan)
     except JournalError as error:
         _say(f"note: plan.json was not written: {error}")
+    else:
+        say(f"Recorded in {plan.out_dir}.")
     return 0
 
 

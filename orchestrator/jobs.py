@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dln_core.config import TrialSettings
+from dln_core.config.baselines import chosen_baselines
 from dln_core.llm.allowance import Amount
+from orchestrator.accounts import Needs, amount_of
 from orchestrator.budget import may_go_on
 from orchestrator.comparison import baseline_of
 from orchestrator.journal import Journal
+from orchestrator.planning.catalogue import Catalogue
+from orchestrator.planning.estimate import estimate_baselines
 from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.settings.schema import BudgetConfig
 from orchestrator.summary import TrialSummary
@@ -23,13 +27,13 @@ class BaselineJob:
         baseline_id: Identity of the chosen reference points.
         name: Readable name.
         settings: Of a trial that they are shown beside.
-        expected: What they are expected to take.
+        expected: What those that are missing are expected to take.
     """
 
     baseline_id: str
     name: str
     settings: TrialSettings
-    expected: Amount
+    expected: Needs
 
     @property
     def key(self) -> str:
@@ -48,18 +52,42 @@ def open_jobs(plan: Plan, journal: Journal, summaries: Mapping[str, TrialSummary
     """
     jobs: list[Job] = []
     seen: set[str] = set()
-    has_points = bool(plan.run.baselines)
+    catalogue = Catalogue()
     for trial in sorted(plan.trials, key=lambda trial: -trial.priority):
         key = baseline_of(plan, trial)
-        if has_points and key not in seen and journal.read_baselines(key) is None:
+        if key not in seen and missing_points(plan, journal, key):
             name = f"baselines {trial.settings.task.name}"
-            # Each asks for every test item about once.
-            expected = trial.parts.test.times(len(plan.run.baselines))
-            jobs.append(BaselineJob(key, name, trial.settings, expected))
+            needs = _needs_of(plan, journal, trial, catalogue)
+            jobs.append(BaselineJob(key, name, trial.settings, needs))
         seen.add(key)
         if is_open(summaries[trial.trial_id], plan.run.budget):
             jobs.append(trial)
     return jobs
+
+
+def missing_points(plan: Plan, journal: Journal, baseline_id: str) -> tuple[str, ...]:
+    """Name the reference points that were not begun, or that a budget left over."""
+    left = journal.read_open_baselines(baseline_id)
+    if left is not None:
+        return tuple(left["missing"])
+    is_complete = journal.read_baselines(baseline_id) is not None
+    return () if is_complete else chosen_baselines(plan.run.baselines)
+
+
+def _needs_of(plan: Plan, journal: Journal, trial: PlannedTrial, catalogue: Catalogue) -> Needs:
+    """What the missing points beside a trial take, at the upper end of what is estimated."""
+    key, settings = baseline_of(plan, trial), trial.settings
+    missing, left = missing_points(plan, journal, key), journal.read_open_baselines(key)
+    # Of recorded rows the first tells what was used.
+    before = amount_of(left) if left and not journal.read_baselines(key) else Amount()
+    if not plan.run.budget.bounds():
+        return Needs(dict.fromkeys(missing, Amount()), before)
+    size = catalogue.size(settings)
+    high = {name: estimate_baselines(settings, size, [name]).high for name in missing}
+    return Needs(
+        {name: Amount(each.cost.tokens, each.cost_usd or 0.0) for name, each in high.items()},
+        before,
+    )
 
 
 def is_open(summary: TrialSummary, config: BudgetConfig) -> bool:

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,7 @@ import orjson
 import yaml
 
 from dln_core.config import TrialSettings
-from dln_core.errors import JournalError
+from dln_core.errors import ConfigError, JournalError
 from orchestrator.code_version import git_commit
 from orchestrator.files import append_line, journal_errors, read_json, to_json, write_atomic
 from orchestrator.summary import WORK, TrialSummary
@@ -200,17 +200,37 @@ class Journal:
         self.id: str = about.get("id") or ""
         self.git_commit = about.get("git_commit")
 
-    def require_sweep(self, action: str) -> None:
-        """Make sure that an action on what was recorded finds a record.
+    def require_sweep(self, action: str, planned: Collection[str]) -> None:
+        """Make sure that an action on what was recorded finds a record of what is planned.
 
         Raises:
             JournalError: If the folder holds no sweep.
+            ConfigError: If it holds trials, but none of those that are planned.
         """
         if not self.id:
             raise JournalError(
                 f"{self.out_dir} holds no sweep for action={action}; run the command without it "
                 "first, or give the out_dir of a sweep"
             )
+        others = self.trials_beside(planned)
+        # Their results would be replaced by rows of trials that were never run.
+        if others and not any(self.folder(trial_id).exists() for trial_id in planned):
+            raise ConfigError(
+                f"{self.out_dir} holds {len(others)} trial(s), but none that action={action} was "
+                "asked for; give the settings that ran them (they are in "
+                f"{self.out_dir / 'trials' / '*' / 'config.yaml'}), or another out_dir"
+            )
+
+    def trials_beside(self, planned: Collection[str]) -> set[str]:
+        """Return the ids of recorded trials that are not among the planned ones.
+
+        Raises:
+            JournalError: If the folder cannot be read.
+        """
+        folder = self.out_dir / "trials"
+        with journal_errors(folder):
+            recorded = {path.parent.name for path in folder.glob("*/config.yaml")}
+        return recorded - set(planned)
 
     @classmethod
     @contextmanager
@@ -250,16 +270,37 @@ class Journal:
         rows: list[dict[str, Any]] | None = read_json(self._baseline_path(baseline_id))
         return rows
 
-    def write_baselines(self, baseline_id: str, rows: list[dict[str, Any]]) -> None:
+    def read_open_baselines(self, baseline_id: str) -> dict[str, Any] | None:
+        """Return what was recorded with reference points that are not complete; None if they are.
+
+        Those that were never begun are not complete either, and have nothing recorded.
+        """
+        left: dict[str, Any] | None = read_json(self._open_baselines_path(baseline_id))
+        return left
+
+    def write_baselines(
+        self, baseline_id: str, rows: list[dict[str, Any]], left: dict[str, Any] | None = None
+    ) -> None:
         """Record reference points.
+
+        Args:
+            baseline_id: Their identity.
+            rows: Those that were measured.
+            left: What is to be known of those that a budget left over; None if that is none.
 
         Raises:
             JournalError: If the file system refuses.
         """
-        path = self._baseline_path(baseline_id)
+        path, left_path = self._baseline_path(baseline_id), self._open_baselines_path(baseline_id)
         with journal_errors(path):
             path.parent.mkdir(exist_ok=True)
+        # In this order a crash in between makes nothing look complete that is not.
+        if left is not None:
+            write_atomic(left_path, to_json(left) + "\n")
         write_atomic(path, to_json(rows) + "\n")
+        if left is None:
+            with journal_errors(left_path):
+                left_path.unlink(missing_ok=True)
 
     def baseline_calls(self, baseline_id: str) -> Path:
         """Return the file of the calls that were logged for reference points."""
@@ -267,6 +308,9 @@ class Journal:
 
     def _baseline_path(self, baseline_id: str) -> Path:
         return self.out_dir / "baselines" / f"{baseline_id}.json"
+
+    def _open_baselines_path(self, baseline_id: str) -> Path:
+        return self._baseline_path(baseline_id).with_suffix(".open.json")
 
 
 def _lock(descriptor: int, out_dir: Path) -> None:

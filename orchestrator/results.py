@@ -95,9 +95,10 @@ def report(plan: Plan) -> int:
 
     Raises:
         JournalError: If the output folder holds no sweep, or cannot be read or written.
+        ConfigError: If it holds other trials than those of the plan.
     """
     journal = Journal(plan.out_dir)
-    journal.require_sweep("report")
+    journal.require_sweep("report", [trial.trial_id for trial in plan.trials])
     summaries = {trial.trial_id: journal.read(trial.trial_id).summary for trial in plan.trials}
     results = gather(plan, journal, summaries)
     write_results(plan.out_dir, results)

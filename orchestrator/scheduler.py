@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from dln_core.config import LLMConfig
-from dln_core.errors import JournalError
+from dln_core.errors import BudgetError, JournalError
 from dln_core.llm.call_log import CallLog
 from dln_core.trial import Services
 from orchestrator.baseline_driver import compute_baselines
@@ -65,6 +65,12 @@ async def run_plan(plan: Plan, started_s: float | None = None) -> int:
             return await _run_plan(plan, started_s)
     except ExceptionGroup as group:
         raise first_of(group) from group
+    except BaseExceptionGroup as group:
+        if group.subgroup(SystemExit) is None:
+            raise
+        # It has left the event loop before, which now cancels what is left of it; any other end
+        # would be logged with all its tracebacks.
+        raise anyio.get_cancelled_exc_class() from group
 
 
 async def _run_plan(plan: Plan, started_s: float | None) -> int:
@@ -148,6 +154,7 @@ class _Run:
         self._watch = EndpointWatch()
         self._failures: dict[str, list[str]] = {}
         self._not_begun: dict[str, list[str]] = {}
+        self._stopped: list[str] = []
 
     async def carry_out(self, jobs: list[Job]) -> list[str]:
         """Do the jobs, as many at once as ``cluster.max_trials``; return what failed."""
@@ -173,7 +180,7 @@ class _Run:
                 helpers.cancel_scope.cancel()
         if self._watch.verdict is not None:
             return [f"stopped, because the language model is of no use: {self._watch.verdict}"]
-        return [*summarize(self._failures), *self._unaffordable()]
+        return [*summarize(self._failures), *self._stopped, *self._unaffordable()]
 
     def _unaffordable(self) -> list[str]:
         return [
@@ -250,6 +257,8 @@ class _Run:
             await self._within_budget(job, site)
         except JournalError:
             raise
+        except BudgetError as error:  # of reference points; a trial's training ends by itself
+            self._stopped.append(f"{job.name} {error}")
         except Exception as error:  # the trial boundary: the other jobs go on
             self._watch.failed(error)
             self._failures.setdefault(describe(error), []).append(job.name)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -45,22 +45,7 @@ _LEAST_PAID = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class PastTrial:
-    """A finished trial of a past run.
-
-    Attributes:
-        settings: What it depended on.
-        summary: What it took.
-        spans: Begin and end of its units of work, in Unix seconds.
-    """
-
-    settings: TrialSettings
-    summary: TrialSummary
-    spans: list[tuple[float, float]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Factors:
+class Factors:
     """What a past trial took, divided by what the formula says of it."""
 
     calls: float
@@ -68,6 +53,7 @@ class _Factors:
     completion_tokens: float
 
     def of(self, spent: Spent, wider: float = 1.0) -> Spent:
+        """Correct what the formula says of a trial like it."""
         forward, backward, judging = (
             Cost(
                 cost.calls * self.calls * wider,
@@ -79,11 +65,29 @@ class _Factors:
         return forward, backward, judging
 
 
+@dataclass(frozen=True, slots=True)
+class PastTrial:
+    """A finished trial of a past run.
+
+    Attributes:
+        settings: What it depended on.
+        summary: What it took.
+        spans: Begin and end of its units of work, in Unix seconds.
+        factors: What it took, divided by what the formula says of it.
+    """
+
+    settings: TrialSettings
+    summary: TrialSummary
+    spans: list[tuple[float, float]]
+    factors: Factors
+
+
 def with_past(plan: Plan) -> Plan:
     """Correct a plan's estimates by the trials of its own folder and of those beside it."""
     catalogue = Catalogue()
-    past = _alike(read_past(plan.out_dir), {kind_of(trial.settings) for trial in plan.trials})
-    factors = {kind: [_factors(each, catalogue) for each in like] for kind, like in past.items()}
+    kinds = {kind_of(trial.settings) for trial in plan.trials}
+    past = _alike(read_past(plan.out_dir), kinds, catalogue)
+    factors = {kind: [each.factors for each in like] for kind, like in past.items()}
     trials = tuple(_corrected(trial, factors.get(kind_of(trial.settings))) for trial in plan.trials)
     whole = total_estimate(trials, plan.run, catalogue)
     whole = replace(whole, num_past=sum(map(len, past.values())))
@@ -135,7 +139,7 @@ def _read_settings(folder: Path) -> TrialSettings | None:
 
 
 def _alike(
-    found: Iterable[tuple[Path, TrialSettings]], kinds: set[str]
+    found: Iterable[tuple[Path, TrialSettings]], kinds: set[str], catalogue: Catalogue
 ) -> dict[str, list[PastTrial]]:
     """Read what trials of these kinds took, the latest few of each."""
     past: dict[str, list[PastTrial]] = {}
@@ -143,41 +147,43 @@ def _alike(
         kind = kind_of(settings)
         if kind not in kinds or len(past.get(kind, ())) == MAX_LIKE:
             continue
-        trial = _read_trial(folder, settings)
+        trial = _read_trial(folder, settings, catalogue)
         if trial is not None:
             past.setdefault(kind, []).append(trial)
     return past
 
 
-def _read_trial(folder: Path, settings: TrialSettings) -> PastTrial | None:
-    trial = PastTrial(settings, TrialSummary())
+def _read_trial(folder: Path, settings: TrialSettings, catalogue: Catalogue) -> PastTrial | None:
+    summary, spans = TrialSummary(), []
     try:
         saved: dict[str, Any] = read_json(folder / "state.json") or {"num_events": 0}
         for event in read_events(folder, 0, saved["num_events"]):
-            trial.summary.add(event)
+            summary.add(event)
             if "seconds" in event:
-                trial.spans.append((event["time"] - event["seconds"], event["time"]))
-    except (DLNError, KeyError) as error:
+                spans.append((event["time"] - event["seconds"], event["time"]))
+        if summary.status != "finished" or summary.stopped is not None:
+            return None
+        # The formula reads the trial's data and first network, which may be gone by now.
+        factors = _factors(settings, summary, catalogue)
+    except (DLNError, OSError, KeyError, ZeroDivisionError) as error:
         _log.info("%s is left out of the estimate: %s", folder, error)
         return None
-    is_whole = trial.summary.status == "finished" and trial.summary.stopped is None
-    return trial if is_whole else None
+    return PastTrial(settings, summary, spans, factors)
 
 
-def _factors(past: PastTrial, catalogue: Catalogue) -> _Factors:
-    usage = past.summary.usage
-    said = catalogue.expected(past.settings)[0].total
+def _factors(settings: TrialSettings, summary: TrialSummary, catalogue: Catalogue) -> Factors:
+    usage = summary.usage
+    said = catalogue.expected(settings)[0].total
     # The formula takes scored answers to be read; whoever counts them as written differs there.
     is_split = said.completion_tokens > 0 and usage["tokens_completion"] > 0
-    return _Factors(
+    return Factors(
         calls=usage["calls"] / said.calls,
-        prompt_tokens=(usage["tokens_prompt"] if is_split else past.summary.tokens)
-        / said.prompt_tokens,
+        prompt_tokens=(usage["tokens_prompt"] if is_split else summary.tokens) / said.prompt_tokens,
         completion_tokens=usage["tokens_completion"] / said.completion_tokens if is_split else 1.0,
     )
 
 
-def _corrected(trial: PlannedTrial, factors: Sequence[_Factors] | None) -> PlannedTrial:
+def _corrected(trial: PlannedTrial, factors: Sequence[Factors] | None) -> PlannedTrial:
     if not factors:
         return trial
     estimate = trial.estimate
@@ -188,8 +194,8 @@ def _corrected(trial: PlannedTrial, factors: Sequence[_Factors] | None) -> Plann
     return replace(trial, estimate=ranged(trial.settings, mean, low, high, len(factors)))
 
 
-def _reduced(factors: Sequence[_Factors], reduce: Callable[[Iterable[float]], float]) -> _Factors:
-    return _Factors(
+def _reduced(factors: Sequence[Factors], reduce: Callable[[Iterable[float]], float]) -> Factors:
+    return Factors(
         reduce([one.calls for one in factors]),
         reduce([one.prompt_tokens for one in factors]),
         reduce([one.completion_tokens for one in factors]),

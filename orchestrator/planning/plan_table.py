@@ -108,7 +108,7 @@ def _summary(plan: Plan) -> str:
         f"{calls} calls, {prompt} prompt and {written} completion tokens.",
         f"Money: {_money_sentence(plan)}.  Time: {_time_sentence(plan)}.",
         *_progress(plan),
-        f"Recorded in {plan.out_dir}.  No call was made.",
+        "No call was made.",
     ]
     return "\n".join(lines)
 

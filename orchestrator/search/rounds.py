@@ -24,7 +24,7 @@ from orchestrator.search.sampling import Tried, first_settings, next_settings
 from orchestrator.search.space import Setting, Space
 from orchestrator.settings.compose import ChooseSettings
 from orchestrator.settings.schema import RunConfig
-from orchestrator.terminal.console import say
+from orchestrator.terminal.console import choose_output, say
 
 SEARCH_FILE = "search.json"
 
@@ -66,11 +66,13 @@ class Search:
         self._outcomes: dict[str, _Outcome] = {}
         self._settings: list[Setting] = []
         self._num_before = 0  # settings before the last round
+        self._left_out: dict[str, Any] = {}  # what a longer search has on record beyond this one
         self._space = Space((), {})
         self.plan = make_plan(compose(choose=self._begin))
+        choose_output(self.plan.run.output)  # something may be said already
         recorded, num_before = self._recorded()
         self._num_recorded = len(recorded)
-        if len(recorded) > len(self._settings):
+        if len(recorded) >= len(self._settings) and recorded != self._settings:
             self._settings = recorded
             # Of a search with fewer settings that round may lie beyond them.
             self._num_before = num_before if num_before < len(recorded) else 0
@@ -209,8 +211,10 @@ class Search:
         if {key: saved[key] for key in self._identity()} != self._identity():
             say("note: the kind, seed or space of the search changed, so that it begins anew")
             return [], 0
-        settings = [each["values"] for each in saved["settings"]][: self._num_settings]
-        return settings, saved.get("num_before_last_round", 0)
+        rows, num_before = saved["settings"], saved.get("num_before_last_round", 0)
+        if later := rows[self._num_settings :]:
+            self._left_out = {"settings": later, "num_before_last_round": num_before}
+        return [each["values"] for each in rows[: self._num_settings]], num_before
 
     def _record(self) -> None:
         with Journal.locked(self.plan.out_dir):
@@ -220,9 +224,10 @@ class Search:
             )
 
     def _to_dict(self) -> dict[str, Any]:
+        later = self._left_out
         return self._identity() | {
-            "settings": list(self._rows()),
-            "num_before_last_round": self._num_before,
+            "settings": [*self._rows(), *later.get("settings", ())],
+            "num_before_last_round": later.get("num_before_last_round", self._num_before),
             "best": _best(self._tried()),
         }
 

@@ -26,12 +26,17 @@ from dln_core.tasks import task_names
 from orchestrator.search.sampling import first_settings
 from orchestrator.search.space import Setting, Space, is_searched
 from orchestrator.settings.composition import Composition, told_what_is_null, typed, without_hydra
-from orchestrator.settings.config_errors import as_config_errors, unknown_option
+from orchestrator.settings.config_errors import (
+    as_config_errors,
+    several_options,
+    told_what_is_a_list,
+    unknown_option,
+)
 from orchestrator.settings.config_sources import ConfigFolders, find_folders, use_folders
 from orchestrator.settings.schema import RunConfig
 
 HYDRA_VERSION_BASE = "1.3"
-_EXTRA_KEY = re.compile(r"((backward|judge)_)?llm\.extra[.=]")
+_FREE_KEY = re.compile(r"(((backward|judge)_)?llm\.extra|resources)[.=]")
 _NO_OPTION = re.compile(r"(backward_llm|backward_limits|judge_llm)=null")
 
 
@@ -49,17 +54,20 @@ class _Axis:
 def opened(arguments: Sequence[str]) -> list[str]:
     """Let users write without Hydra's signs what Hydra would refuse.
 
-    Any name is right below ``llm.extra``, and groups that may be left out can be set to null.
+    Any name is right below ``llm.extra`` and ``resources``, and groups that may be left out can be
+    set to null.
     """
     return [_opened(text) for text in arguments]
 
 
 def _opened(text: str) -> str:
-    if _EXTRA_KEY.match(text):
-        return f"++{text}"
     if _NO_OPTION.fullmatch(text):
         return f"~{text.partition('=')[0]}"
-    return text
+    return _with_free_key(text)
+
+
+def _with_free_key(text: str) -> str:
+    return f"++{text}" if _FREE_KEY.match(text) else text
 
 
 class Composer:
@@ -89,8 +97,8 @@ class Composer:
 
         Args:
             arguments: Overrides in Hydra's grammar, e.g. ``seed=1,2``.
-            multirun: Whether several values for a key are a sweep; a sweep file may say so too, and
-                so does a search.
+            multirun: Whether several values for a key are a sweep; so they are with a sweep file
+                that says so or has axes, and with a search.
             choose: Says which settings of a search are run.
 
         Raises:
@@ -102,9 +110,10 @@ class Composer:
             _check_options(fixed)
             head = _compose([str(override.input_line) for override in fixed])
             is_search = head.search.kind != "grid"
-            if multirun or is_search or head.hydra.mode == RunMode.MULTIRUN:
-                params = head.hydra.sweeper.params or {}
-                swept = _parse([f"{key}={value}" for key, value in params.items()])
+            params = head.hydra.sweeper.params or {}
+            if multirun or is_search or params or head.hydra.mode == RunMode.MULTIRUN:
+                lines = [f"{key}={value}" for key, value in params.items()]
+                swept = _parse([_with_free_key(line) for line in lines])
                 axes = _merge_axes(swept, given)
                 if not is_search:
                     return list(self._points(fixed, axes))
@@ -175,7 +184,7 @@ def _parse(lines: Sequence[str]) -> list[Override]:
 
 
 def _compose(lines: list[str]) -> DictConfig:
-    with told_what_is_null(lines):
+    with told_what_is_null(lines), told_what_is_a_list(lines):
         return compose("config", overrides=lines, return_hydra_config=True)
 
 
@@ -200,15 +209,20 @@ def _options_of(key: str) -> list[str]:
 
 
 def _check_options(overrides: Sequence[Override]) -> None:
-    """Refuse numbers and nulls as options, of which Hydra makes an error of its own program."""
+    """Refuse numbers, nulls and lists as options.
+
+    Hydra makes an error of its own program of the first two, and of a list it takes the last.
+    """
     known: dict[str, list[str]] = {}
     for override in overrides:
-        key = override.key_or_group
+        key, value = override.key_or_group, override.value()
         # Tables set keys of the group; what is deleted has no value.
-        if override.is_delete() or isinstance(override.value(), str | list | dict) or "." in key:
+        if override.is_delete() or isinstance(value, str | dict) or "." in key:
             continue
         if key not in known:
             known[key] = _options_of(key)
+        if known[key] and isinstance(value, list):
+            raise ConfigError(several_options(key, [str(option) for option in value]))
         if known[key]:
             told = override.get_value_element_as_str()
             raise ConfigError(unknown_option(key, told, known[key]))

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dln_core.errors import ConfigError
-from orchestrator.settings.config_errors import unknown_key
+from orchestrator.settings.config_errors import told_what_is_a_list, unknown_key
 from orchestrator.settings.schema import RunConfig
 
 # Values that come from the environment do not depend on other settings.
@@ -39,7 +39,7 @@ class Composition:
         by_section: dict[str, list[str]] = {}
         for value in values:
             line = str(value.input_line)
-            with told_what_is_null([line]):
+            with told_what_is_null([line]), told_what_is_a_list([line]):
                 OmegaConf.update(self._config, value.key_or_group, value.value())
             section = value.key_or_group.partition(".")[0]
             by_section.setdefault(section, [section]).append(line)

@@ -26,6 +26,11 @@ _MAX_LISTED = 12
 _REFUSED_VALUE = re.compile(
     r"Value '(?P<value>.*)' (of type '\w+' could not be converted to|is not a valid) (?P<kind>\w+)"
 )
+# What OmegaConf says of a key below a list that is none of its positions.
+_NO_POSITION = re.compile(
+    r"Index '(.+)' \(str\) is not an int|invalid literal for int\(\) with base 10: '(.+)'"
+)
+_REFUSED_LIST = re.compile(r"Cannot convert 'list' to string: '(?P<value>\[.*\])'")
 _KINDS = {
     "Integer": "a whole number",
     "Float": "a number",
@@ -41,6 +46,27 @@ def as_config_errors() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(describe(error)) from error
+
+
+@contextmanager
+def told_what_is_a_list(lines: Sequence[str]) -> Iterator[None]:
+    """Explain the error that OmegaConf makes when what lies in a list is asked for by name."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        found = _NO_POSITION.fullmatch(str(error))
+        name = found and (found[1] or found[2])
+        for line in lines:
+            key = line.partition("=")[0].lstrip("+")
+            parts = key.split(".")
+            if name in parts:
+                above = ".".join(parts[: parts.index(name)])
+                first = ".".join([above, "0", *parts[parts.index(name) + 1 :]])
+                raise ConfigError(
+                    f"{key} is no setting, since {above} is a list; write {first}=… for the first "
+                    "in it"
+                ) from error
+        raise
 
 
 def describe(error: Exception) -> str:
@@ -81,6 +107,15 @@ def unknown_option(group: str, name: str, options: Sequence[str]) -> str:
     return f"{sentence} (python -m dln_core.tasks list shows all)" if group == "task" else sentence
 
 
+def several_options(group: str, options: Sequence[str]) -> str:
+    """Say that one option of a group is taken, and how to run several."""
+    listed = ",".join(options)
+    return (
+        f"{group}=[{listed}] is a list, but {group} takes one option; write -m {group}={listed} to "
+        f"run each of them, or in a sweep file as text, {group}: {listed}"
+    )
+
+
 def _wrong_value(key: str, reason: str) -> str:
     if reason.startswith("Invalid type assigned"):
         return f"{key} holds several settings; set one of them, e.g. {key}.NAME=VALUE"
@@ -90,8 +125,21 @@ def _wrong_value(key: str, reason: str) -> str:
         return f"{key} must be a list; put brackets around its values, e.g. {key}=[…]"
     found = _REFUSED_VALUE.match(reason)
     if found:
-        return f"{key}={found['value']} must be {_KINDS[found['kind']]}"
-    return f"{key}: {reason}" if key else reason
+        sentence = f"{key}={found['value']} must be {_KINDS[found['kind']]}"
+        return sentence + _hint_of_axis(key, found["value"])
+    listed = _REFUSED_LIST.match(reason)
+    hint = _hint_of_axis(key, listed["value"]) if listed else ""
+    return f"{key}: {reason}{hint}" if key else reason
+
+
+def _hint_of_axis(key: str, value: str) -> str:
+    """Tell how several values are swept over where a list was given for one."""
+    if not value.startswith("["):
+        return ""
+    values = ",".join(part.strip(" '\"") for part in value.strip("[]").split(","))
+    return (
+        f"; several values are written -m {key}={values}, in a sweep file as text, {key}: {values}"
+    )
 
 
 def _omegaconf_cause(error: BaseException | None) -> OmegaConfBaseException | None:

@@ -18,7 +18,7 @@ from dln_core.config import (
     require_positive,
 )
 from dln_core.config.baselines import DEFAULT_BASELINES, chosen_baselines
-from orchestrator.settings.addresses import without_password
+from orchestrator.settings.addresses import has_port_or_none, without_password
 
 # Folders of files are none of them: MLflow gave them up.
 STORE_ADDRESSES = (
@@ -111,6 +111,12 @@ class TrackingConfig:
             self.uri.startswith(STORE_ADDRESSES),
             f"tracking.uri={without_password(self.uri)} is no address of an MLflow store; write "
             "e.g. sqlite:///mlflow.db, or http://HOST:5000 for a server",
+        )
+        require(
+            # What stands there names a secret.
+            self.uri.startswith("databricks") or has_port_or_none(self.uri),
+            f"tracking.uri={without_password(self.uri)} has something else than a port from 1 to "
+            "65535 after its host; give the server's, e.g. http://HOST:5000",
         )
 
 

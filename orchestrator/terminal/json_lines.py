@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from orchestrator.files import read_json
@@ -26,9 +29,24 @@ def write_line(kind: str, values: Mapping[str, Any], file: TextIO | None = None)
         kind: Of which kind it is; the other keys follow from it.
         values: The other keys.
         file: Where to; None is the standard output.
+
+    Raises:
+        SystemExit: If it cannot be written, as rich does: trials take an ``Exception`` for their
+            own.
     """
     line = json.dumps({"kind": kind, "time": time.time(), **values}, ensure_ascii=False)
-    print(line, file=file or sys.stdout, flush=True)
+    file = file or sys.stdout
+    try:
+        print(line, file=file, flush=True)
+    except OSError as error:
+        _let_go(file)
+        raise SystemExit(1) from error
+
+
+def _let_go(file: TextIO) -> None:
+    """Send what is written from now on, and what is buffered, nowhere: it is told of once."""
+    with suppress(OSError), Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), file.fileno())
 
 
 class JsonLines:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dln_core.errors import TrackingError
-from orchestrator.settings.addresses import sqlite_path, without_password
+from orchestrator.settings.addresses import has_port_or_none, sqlite_path, without_password
 from orchestrator.settings.schema import TrackingConfig
 
 if TYPE_CHECKING:
@@ -206,6 +206,8 @@ def _check_database(uri: str) -> None:
 
 
 def _check_reachable(uri: str) -> None:
+    if not has_port_or_none(uri):  # databricks://SCOPE:PREFIX, which names no host
+        return
     parts = urlsplit(uri)
     port = parts.port or DEFAULT_PORTS.get(parts.scheme.partition("+")[0])
     if parts.hostname is None or port is None:

@@ -17,8 +17,9 @@ def sync(plan: Plan) -> int:
     Raises:
         TrackingError: If the store is locked, foreign or out of reach.
         JournalError: If the folder holds no sweep, a driver is at work in it or it cannot be read.
+        ConfigError: If it holds other trials than those of the plan.
     """
-    Journal(plan.out_dir).require_sweep("sync")
+    Journal(plan.out_dir).require_sweep("sync", [trial.trial_id for trial in plan.trials])
     with Journal.locked(plan.out_dir) as journal:
         tracker = Tracker(plan, journal)
         tracker.complete({trial.trial_id: journal.read(trial.trial_id) for trial in plan.trials})

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dln_core.baselines.networks import NUM_SHOTS, networks_of
-from dln_core.baselines.run import run_baselines
+from dln_core.baselines.run import measure_baselines, run_baselines
 from dln_core.config import (
     CacheConfig,
     DataConfig,
@@ -24,6 +24,7 @@ from dln_core.config.baselines import BASELINES, DEFAULT_BASELINES
 from dln_core.errors import ConfigError
 from dln_core.export import load_network
 from dln_core.identity import baseline_id, trial_id
+from dln_core.llm.allowance import Allowance, Amount
 from dln_core.llm.simulated import InContextReader
 from dln_core.network import Network
 from dln_core.tasks import load_task
@@ -218,6 +219,22 @@ async def test_further_reference_points_are_asked_for_by_name(services):
     assert [row["baseline"] for row in few] == ["kate", "cot"]
     # One call an item shows it its neighbours, two let it think.
     assert sum(counts["calls"] for counts in few[0]["usage"].values()) == 3 * 30
+
+
+async def test_reference_points_end_where_an_allowance_does_and_say_what_is_missing(services):
+    whole = await run_baselines(settings(), services, ["initial", "kate", "cot"])
+    tokens = sum(
+        counts["prompt_tokens"] + counts["completion_tokens"]
+        for counts in whole[0]["usage"].values()
+    )
+    allowance = Allowance(Amount(tokens / 2, cost_usd=1.0))
+    names = ["cot", "initial", "kate"]
+    part = await measure_baselines(settings(), services, names, allowance=allowance)
+    assert ("initial", *part.missing) in {("initial", "kate", "cot"), ("initial", "cot")}
+    done = 3 - len(part.missing)
+    assert [row["accuracy"] for row in part.rows] == [row["accuracy"] for row in whole[:done]]
+    used = part.usage["test"]
+    assert used["prompt_tokens"] + used["completion_tokens"] <= tokens / 2
 
 
 def test_reference_points_are_named_by_which_they_are():

@@ -8,7 +8,7 @@ import pytest
 from dln_core.config import LLMConfig
 from dln_core.errors import ConfigError
 from dln_core.llm.allowance import Amount
-from orchestrator.accounts import Exhausted, amount_of
+from orchestrator.accounts import Exhausted, Needs, amount_of
 from orchestrator.budget import Budget, Grant, check_prices, may_go_on
 from orchestrator.settings.schema import BoundsConfig, BudgetConfig
 from orchestrator.summary import TrialSummary
@@ -171,12 +171,38 @@ async def test_what_reference_points_took_counts(toy_plan):
 async def test_reference_points_for_which_nothing_is_left_are_not_begun(toy_plan):
     toy = Toy(toy_plan, max_tokens=1000)
     budget = toy.budget()
-    budget.open("points", Amount(600.0))
-    budget.open("others", Amount(600.0))
+    budget.open("points", Needs({"initial": Amount(200.0), "kate": Amount(400.0)}))
+    budget.open("others", Needs({"initial": Amount(600.0)}))
     assert await budget.begin("points") is None
     budget.add(work("baseline", 600))
     budget.end("points")
     assert await budget.begin("others") == Exhausted("budget.max_tokens", 1000)
+
+
+async def test_reference_points_get_twice_what_is_expected_or_the_rest(toy_plan):
+    toy = Toy(toy_plan, max_tokens=1000)
+    budget, needs = toy.budget(), Needs({"kate": Amount(300.0)})
+    budget.open("points", needs)
+    await budget.begin("points")
+    assert (await budget.next_points("points", Amount(300.0))).amount.tokens == 600
+    budget.add(work("baseline", 600))
+    assert (await budget.next_points("points", Amount(300.0))).amount.tokens == 400
+    budget.add(work("baseline", 400))
+    exhausted = Exhausted("budget.max_tokens", 1000)
+    assert await budget.next_points("points", Amount(600.0)) == exhausted
+
+
+async def test_without_bounds_reference_points_are_not_held_back(toy_plan):
+    budget = Toy(toy_plan).budget()
+    budget.open("points", Needs({"kate": Amount()}))
+    assert await budget.begin("points") is None
+    assert await budget.next_points("points", Amount()) is None
+
+
+async def test_what_earlier_runs_used_for_points_that_have_no_row_counts(toy_plan):
+    budget = Toy(toy_plan, max_tokens=1000).budget()
+    budget.open("points", Needs({"kate": Amount(300.0)}, before=Amount(701.0)))
+    assert await budget.begin("points") == Exhausted("budget.max_tokens", 1000)
 
 
 async def test_the_time_that_a_test_will_take_is_kept(toy_plan):

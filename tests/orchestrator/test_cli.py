@@ -17,7 +17,10 @@ import orchestrator
 from dln_core.errors import LLMError
 from orchestrator import cli
 from orchestrator.interrupts import treat_sigterm_as_interrupt
+from orchestrator.journal import Journal
+from orchestrator.planning.plan import Plan
 from orchestrator.settings.schema import ACTIONS
+from tests.orchestrator.conftest import MakePlan
 
 REPOSITORY = Path(orchestrator.__file__).resolve().parent.parent
 HEAVY = "[name for name in ('ray', 'mlflow') if name in sys.modules]"
@@ -147,6 +150,41 @@ def test_what_was_never_run_can_neither_be_shown_nor_completed(
     assert cli.main([f"action={action}"]) == 1
     assert "holds no sweep" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def of_others(toy_plan: MakePlan) -> Path:
+    """A folder that holds a sweep of one trial."""
+    plan = toy_plan()
+    with Journal.locked(plan.out_dir) as journal:
+        journal.recover(plan.trials[0].trial_id).begin(plan.trials[0].settings)
+    return plan.out_dir
+
+
+@pytest.mark.parametrize("action", ["report", "calls", "sync"])
+def test_a_folder_of_other_trials_is_neither_shown_nor_completed(
+    action: str, of_others: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert cli.main([f"action={action}", f"out_dir={of_others}"]) == 2
+    printed = capsys.readouterr()
+    assert f"none that action={action} was asked for" in printed.err
+    assert printed.out == ""
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_trials_may_join_a_folder_of_others_which_is_said(
+    of_others: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run_plan(_plan: Plan) -> int:
+        return 0
+
+    monkeypatch.setattr("orchestrator.scheduler.run_plan", run_plan)
+    assert cli.main([f"out_dir={of_others}"]) == 0
+    said = capsys.readouterr().err
+    assert f"note: {of_others} holds 1 trial(s) that this command does not plan" in said
+    assert cli.main([]) == 0
+    assert "note:" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,14 @@ def test_a_folder_keeps_its_name_when_it_is_moved(tmp_path):
     assert Journal(tmp_path / "b").id == name
 
 
+def test_a_folder_tells_which_of_its_trials_are_not_planned(tmp_path, settings):
+    journal = Journal(tmp_path)
+    assert journal.trials_beside(["a"]) == set()
+    for name in ("a", "b"):
+        journal.recover(name).begin(settings)
+    assert journal.trials_beside(["a", "c"]) == {"b"}
+
+
 def test_baselines_read_back(tmp_path):
     with Journal.locked(tmp_path) as journal:
         assert journal.read_baselines("k") is None

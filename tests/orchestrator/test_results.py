@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from dln_core.errors import JournalError
+from dln_core.errors import ConfigError, JournalError
 from orchestrator.comparison import baseline_of, gather
 from orchestrator.journal import Journal
 from orchestrator.results import COLUMNS, report, write_results
@@ -138,6 +138,23 @@ def test_what_a_narrow_table_leaves_out_is_said(finished):
 def test_a_folder_without_a_sweep_has_no_report(toy_plan):
     with pytest.raises(JournalError, match="holds no sweep"):
         report(toy_plan())
+
+
+def test_settings_that_ran_none_of_a_folders_trials_leave_its_results_alone(finished, toy_plan):
+    assert report(finished) == 0
+    files = [path for path in finished.out_dir.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    told = r"holds 1 trial\(s\), but none that action=report .* give the settings that ran them"
+    with pytest.raises(ConfigError, match=told) as refused:
+        report(toy_plan(7))
+    assert refused.value.exit_code == 2
+    assert {path: path.read_bytes() for path in files} == before
+
+
+def test_seeds_that_are_yet_to_be_run_do_not_keep_the_others_from_the_report(finished, toy_plan):
+    assert report(toy_plan(13, 7)) == 0
+    rows = json.loads((finished.out_dir / "results.json").read_text())
+    assert [row["status"] for row in rows] == ["finished", "pending"]
 
 
 def test_what_is_measured_by_another_metric_says_so(toy_plan, toy_event):

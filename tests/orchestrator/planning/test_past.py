@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 
+from dln_core.building import build_network
 from dln_core.config import LayerConfig, LLMConfig, NetworkConfig, TaskConfig
+from dln_core.export.document import document_text, network_document
 from orchestrator.files import to_json
 from orchestrator.journal import Journal
+from orchestrator.planning.amounts import Estimate
 from orchestrator.planning.catalogue import Catalogue
 from orchestrator.planning.past import with_past
 from orchestrator.planning.plan import Plan, make_plan, write_plan
 from orchestrator.planning.plan_table import print_plan
 from orchestrator.settings.schema import ClusterConfig, RunConfig
 from tests.orchestrator.planning.estimate_toys import SIMULATED, TRAINER
+from tests.worlds import parity_task
 
 
 def planned(out_dir: Path, **changes: object) -> Plan:
@@ -121,6 +125,28 @@ def test_what_was_stopped_failed_or_is_damaged_tells_nothing(tmp_path: Path) -> 
     gone.unlink()
     plan = planned(tmp_path / "new")
     assert with_past(plan) == plan
+
+
+def test_a_past_trial_whose_files_are_gone_tells_nothing(tmp_path: Path) -> None:
+    def starting_at(name: str) -> NetworkConfig:
+        learned = build_network(NetworkConfig(name="dln1"), parity_task())
+        (tmp_path / name).write_text(document_text(network_document(learned, "simulated")))
+        return NetworkConfig(init=str(tmp_path / name))
+
+    record(planned(tmp_path / "before", network=starting_at("gone.json")), 0.5)
+    plan = planned(tmp_path / "new", network=starting_at("there.json"))
+    assert with_past(plan).trials[0].estimate.num_past == 1
+    (tmp_path / "gone.json").unlink()
+    assert with_past(plan) == plan
+
+
+def test_a_past_trial_of_which_the_formula_says_nothing_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(planned(tmp_path / "before"), 0.5)
+    plan = planned(tmp_path / "new")
+    monkeypatch.setattr(Catalogue, "expected", lambda *_: (Estimate(), None))
+    assert with_past(plan).trials == plan.trials
 
 
 def test_a_trial_that_was_opened_again_and_finished_tells_as_much_as_others(tmp_path: Path) -> None:

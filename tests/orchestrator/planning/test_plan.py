@@ -199,6 +199,15 @@ def test_the_table_shows_each_trial_of_a_small_plan(capsys: pytest.CaptureFixtur
     assert "2 trials" in printed
 
 
+def test_the_table_does_not_say_that_it_is_recorded_before_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_plan(make_plan([config()]))
+    printed = capsys.readouterr().out
+    assert "No call was made." in printed
+    assert "Recorded" not in printed
+
+
 def test_the_table_groups_the_seeds_of_a_large_plan(capsys: pytest.CaptureFixture[str]) -> None:
     plan = make_plan([config(seed=seed) for seed in range(40)])
     print_plan(plan)

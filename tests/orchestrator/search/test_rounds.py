@@ -29,7 +29,7 @@ SPACE = Space(
 def search(tmp_path):
     """Open the search in its folder: of two settings of the trainer, with two seeds each."""
 
-    def opened(space=SPACE, kind="optuna", num_settings=5, round_size=2):
+    def opened(space=SPACE, kind="optuna", num_settings=5, round_size=2, output="auto"):
         config = SearchConfig(kind=kind, num_settings=num_settings, seed=0, round_size=round_size)
 
         def point(setting, seed):
@@ -45,6 +45,7 @@ def search(tmp_path):
                 out_dir=str(tmp_path / "out"),
                 trainer=trainer,
                 search=config,
+                output=output,
                 seed=seed,
             )
 
@@ -169,7 +170,46 @@ def test_a_search_that_was_cut_short_goes_on_once_it_may_be_longer_again(search,
         whole.advance()
     assert len(settings(whole)) == 10
     assert not search(num_settings=2).advance()
-    assert search().advance()
+    assert search(num_settings=6).advance()
+
+
+def test_a_search_that_was_cut_short_forgets_nothing_that_it_chose(search, finish):
+    whole = search(kind="random", num_settings=3, round_size=None)
+    for number in range(6):
+        finish(whole.plan, number, 0.1 * number)
+    whole.advance()
+    before = json.loads((whole.plan.out_dir / SEARCH_FILE).read_text())
+    short = search(kind="random", num_settings=1, round_size=None)
+    assert len(short.plan.trials) == 2
+    assert not short.advance()
+    assert "of 1 settings the best on dev" in short.verdict()
+    after = json.loads((whole.plan.out_dir / SEARCH_FILE).read_text())
+    assert after["settings"] == before["settings"]
+    assert (before["best"], after["best"]) == (2, 0)
+    again = search(kind="random", num_settings=3, round_size=None)
+    assert settings(again) == settings(whole)
+
+
+def test_a_longer_search_learns_from_what_a_cut_one_left_out(search, finish):
+    whole = search()
+    for _ in range(3):
+        for number in range(len(whole.plan.trials)):
+            finish(whole.plan, number, 0.5)
+        whole.advance()
+    search(num_settings=3).advance()
+    assert settings(search()) == settings(whole)
+
+
+def test_with_json_a_search_that_begins_anew_says_so_on_the_standard_error(search, finish, capsys):
+    first = search()
+    for number in range(4):
+        finish(first.plan, number, 0.5)
+    first.advance()
+    capsys.readouterr()
+    search(Space(SPACE.dimensions, {"num_hidden": "2 to 79"}), output="json")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "begins anew" in err
 
 
 def test_a_search_of_another_space_begins_anew(search, finish, capsys):

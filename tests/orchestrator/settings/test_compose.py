@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,16 @@ def test_any_parameter_of_a_request_can_be_set(composer: Composer) -> None:
     assert config.llm.extra == {"top_k": 5}
 
 
+def test_resources_are_named_at_will(composer: Composer) -> None:
+    for override in ("resources={GPU:1}", "resources.GPU=1"):
+        [config] = composer.compose([override])
+        assert config.resources == {"GPU": 1.0}
+    swept = composer.compose(["resources=choice({},{GPU:1})"], multirun=True)
+    assert [config.resources for config in swept] == [{}, {"GPU": 1.0}]
+    with pytest.raises(ConfigError, match="resources=null leaves resources without a value"):
+        composer.compose(["resources=null"])
+
+
 def test_the_data_folder_defaults_to_the_environments(
     composer: Composer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +182,13 @@ def test_the_data_folder_defaults_to_the_environments(
         ("llm=openai_compatible", "llm.base_url is missing"),
         ("llm.base_url=localhost:8000/v1", "must begin with http:// or https://"),
         ("backward_llm.model=x", "choose one first, e.g. backward_llm=openai"),
+        ("llm.base_url=http://h:99999/v1", "llm.base_url=http://h:99999/v1 must .* up to 65535"),
+        ("tracking.uri=http://localhost:99999", "http://localhost:99999 has .* else than a port"),
+        ("tracking.uri='http://me:secret@h:x'", "tracking.uri=h:x has .* else than a port"),
+        ("network.layers.output.temperature=0.1", r"list; write network\.layers\.0\.temperature=…"),
+        ("llm.omit.first=seed", "llm.omit is a list; write llm.omit.0=…"),
+        ("task=[triage,routing]", "takes one option; write -m task=triage,routing to run each"),
+        ("network=[dln1,dln2]", "write -m network=dln1,dln2"),
         ("hello", "hello cannot be read as a setting"),
     ],
 )
@@ -192,6 +210,8 @@ def test_a_mistake_is_told_in_one_sentence(
         ("+sweep=smoke,bbh_all", "cannot be swept over"),
         ("trainer.num_hiden=1,2", "did you mean trainer.num_hidden"),
         ("backward_llm.model=a,b", "choose one first, e.g. backward_llm=openai"),
+        ("network.layers.output.temperature=0.1,0.2", r"write network\.layers\.0\.temperature=…"),
+        ("task=[triage,routing],trec", "write -m task=triage,routing"),
     ],
 )
 def test_a_mistake_in_an_axis_is_told_too(composer: Composer, override: str, sentence: str) -> None:
@@ -215,6 +235,59 @@ def test_files_in_the_working_directory_add_options(tmp_path: Path) -> None:
     ]
     assert [config.task.instruction for config in configs] == ["SORT!", None] * 2
     assert {config.sweep for config in configs} == {"own"}
+
+
+@pytest.fixture
+def own_sweep(tmp_path: Path) -> Callable[[str], Composer]:
+    """Write a sweep file of the user's own, ``sweeps/own.yaml``."""
+
+    def write(content: str) -> Composer:
+        (tmp_path / "sweeps").mkdir()
+        (tmp_path / "sweeps/own.yaml").write_text(content)
+        return Composer(find_folders(tmp_path))
+
+    return write
+
+
+def test_a_file_with_axes_is_a_sweep_though_it_does_not_say_so(
+    own_sweep: Callable[[str], Composer],
+) -> None:
+    composer = own_sweep("hydra: {sweeper: {params: {task: 'triage,routing', seed: '1,2'}}}")
+    assert points(composer.compose(["+sweep=own", "seed=3,4"])) == [
+        (task, "dln1", seed) for task in ("triage", "routing") for seed in (3, 4)
+    ]
+
+
+def test_an_axis_of_a_file_may_name_resources(own_sweep: Callable[[str], Composer]) -> None:
+    configs = own_sweep("hydra: {sweeper: {params: {resources.GPU: '1,2'}}}").compose(
+        ["+sweep=own"]
+    )
+    assert [config.resources for config in configs] == [{"GPU": 1.0}, {"GPU": 2.0}]
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ("seed: [1, 2]", r"seed=\[1, 2\] must be a whole number; .* in a sweep .* text, seed: 1,2"),
+        ("network.name: [a, b]", "network.name: Cannot convert.*; .* text, network.name: a,b"),
+        ("task: [triage, routing]", "or in a sweep file as text, task: triage,routing"),
+    ],
+)
+def test_a_yaml_list_as_an_axis_is_told_to_be_a_text(
+    own_sweep: Callable[[str], Composer], params: str, sentence: str
+) -> None:
+    composer = own_sweep(f"hydra: {{mode: MULTIRUN, sweeper: {{params: {{{params}}}}}}}")
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        composer.compose(["+sweep=own"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_yaml_list_is_one_value_of_a_setting_that_is_a_list(
+    own_sweep: Callable[[str], Composer],
+) -> None:
+    composer = own_sweep("hydra: {sweeper: {params: {llm.omit: [seed, stop], seed: '1,2'}}}")
+    configs = composer.compose(["+sweep=own"])
+    assert [config.llm.omit for config in configs] == [["seed", "stop"]] * 2
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -40,6 +42,36 @@ def test_every_line_is_an_object_without_texts(toy_plan, toy_event):
     assert told[0]["trials"] == {"all": 1, "waiting": 1}
     assert told[5]["trials"] == {"all": 1, "finished": 1}
     assert (told[5]["calls"], told[5]["tokens"], told[5]["left_s"]) == (20, 440, 0.0)
+
+
+class ClosedPipe(io.StringIO):
+    """What nobody reads any more."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_reader_that_goes_away_ends_the_command_and_no_trial_is_blamed(toy_plan):
+    """Trials take every ``Exception`` for their own; the command line tells of a ``SystemExit``."""
+    plan = toy_plan(13)
+    progress = SweepProgress(plan, {plan.trials[0].trial_id: TrialSummary()}, 1)
+    with pytest.raises(SystemExit):
+        JsonLines(progress, ClosedPipe()).moved(plan.trials[0], "starting")
+
+
+def test_once_nobody_reads_it_the_standard_output_is_let_go_of_in_silence():
+    program = "import sys; from orchestrator.terminal.json_lines import write_line\n"
+    program += "try:\n  while True: write_line('a', {})\n"
+    program += "except SystemExit:\n  write_line('b', {})\n  sys.exit(1)"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 def test_with_json_all_that_is_said_goes_to_the_standard_error(capsys, monkeypatch):

@@ -111,6 +111,14 @@ def test_a_trial_that_nobody_works_on_is_not_shown_as_running(recorded):
     assert runs_of(recorded)[1][recorded.trials[1].trial_id].info.status == "KILLED"
 
 
+def test_settings_that_ran_none_of_a_folders_trials_leave_its_runs_alone(recorded, toy_plan):
+    sync(recorded)
+    before = content_of(recorded)
+    with pytest.raises(ConfigError, match="none that action=sync was asked for"):
+        sync(toy_plan(7, tracking=recorded.run.tracking))
+    assert content_of(recorded) == before
+
+
 def test_completing_twice_adds_nothing(recorded):
     sync(recorded)
     before = content_of(recorded)
@@ -396,6 +404,11 @@ def test_a_locked_database_is_told(tmp_path, monkeypatch):
         connection.execute("BEGIN EXCLUSIVE")
         with pytest.raises(TrackingError, match="is locked by another program"):
             check_store(f"sqlite:///{path}")
+
+
+def test_a_store_that_names_a_secret_after_its_colon_has_no_port_to_reach():
+    uri = TrackingConfig(uri="databricks://scope:prefix").uri
+    check_store(uri)
 
 
 def test_a_server_out_of_reach_is_told_without_its_password():
