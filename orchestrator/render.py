@@ -17,8 +17,7 @@ from dln_core.types import Role
 from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.terminal.console import console, say
 
-# Where the run itself finds a free port.
-LOCAL_ADDRESS = "http://127.0.0.1:PORT/v1"
+LOCAL_HOST = "127.0.0.1"
 
 
 def print_requests(plan: Plan) -> None:
@@ -108,7 +107,11 @@ def _notes(settings: TrialSettings, route: Route) -> list[str]:
 
 
 def _http(config: LLMConfig, call: Call) -> str:
-    url = provider_of(config).url(replace(config, base_url=config.base_url or LOCAL_ADDRESS), call)
+    base_url = config.base_url or f"http://{LOCAL_HOST}/v1"
+    url = provider_of(config).url(replace(config, base_url=base_url), call)
+    if config.base_url is None:
+        # The run itself finds a free one.
+        url = url.replace(LOCAL_HOST, f"{LOCAL_HOST}:PORT", 1)
     return f"POST {url}\n{json.dumps(call.body, ensure_ascii=False, indent=2)}"
 
 

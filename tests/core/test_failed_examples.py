@@ -21,6 +21,7 @@ from dln_core.config import (
     TrainerConfig,
     TrialSettings,
 )
+from dln_core.config.baselines import DEFAULT_BASELINES
 from dln_core.errors import ContextLengthError, RequestError, UnreachableError
 from dln_core.evaluation import accuracy, evaluate
 from dln_core.failures import MAX_REASON_CHARS, reason
@@ -250,7 +251,9 @@ async def test_a_trial_records_what_was_lost_and_why(tmp_path):
 async def test_reference_points_count_refused_items_as_wrong():
     lost = TASK.splits.test[7]
     model = Refusing(OneStepWorld(), naming(lost, TRAIN[1]))
-    measured = await baselines._measure(TASK, Connection(model, Route("chat", "score")))
+    connection = Connection(model, Route("chat", "score"))
+    measured, missing = await baselines._measure(TASK, connection, DEFAULT_BASELINES)
+    assert not missing
     rows = {row["baseline"]: row for row in measured}
     assert "failures" not in rows["majority"]
     for name in ("initial", "initial_calibrated", "few_shot"):
