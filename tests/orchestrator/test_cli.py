@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -24,6 +26,16 @@ from tests.orchestrator.conftest import MakePlan
 
 REPOSITORY = Path(orchestrator.__file__).resolve().parent.parent
 HEAVY = "[name for name in ('ray', 'mlflow') if name in sys.modules]"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """What Hydra shows of itself sets up logging for the whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
