@@ -30,12 +30,14 @@ def attend_to_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *arguments: str, stderr: int = subprocess.STDOUT
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "orchestrator", *SMALL, *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         preexec_fn=attend_to_interrupts,
@@ -111,6 +113,19 @@ def test_an_interrupted_sweep_says_that_it_can_be_resumed(tmp_path, how):
     assert driver.returncode == 130, said
     assert "the same command goes on" in said
     assert {"unfinished", "pending"} & {row["status"] for row in rows_of(tmp_path)}
+
+
+@pytest.mark.parametrize("output", ["json", "plain"])
+def test_a_sweep_that_nobody_reads_any_more_says_so_once_and_is_kept(tmp_path, output):
+    arguments = ("network=dln1", "seed=13", "trainer.num_iterations=2", f"output={output}")
+    with start(tmp_path, *arguments, stderr=subprocess.PIPE) as driver:
+        wait_for_events(tmp_path, driver, 1)
+        driver.stdout.close()
+        said = driver.stderr.read()
+    assert driver.returncode == 1
+    assert said.count("the output could not be written; the same command goes on") == 1
+    assert "Traceback" not in said
+    assert [row["status"] for row in rows_of(tmp_path)] == ["unfinished"]
 
 
 def test_an_endpoint_out_of_reach_ends_the_sweep_with_one_sentence(tmp_path):

@@ -115,6 +115,21 @@ def test_a_plan_is_printed_and_recorded_without_ray_or_mlflow(tmp_path: Path) ->
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
+def test_a_plan_says_where_it_is_recorded_only_once_it_is(
+    toy_plan: MakePlan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = toy_plan().out_dir
+    arguments = ["+sweep=smoke", "action=plan", f"out_dir={folder}"]
+    with Journal.locked(folder):
+        assert cli.main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "note: plan.json was not written" in printed.err
+    assert "Recorded in" not in printed.out + printed.err
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "Recorded in" in printed.out + printed.err
+
+
 def test_packages_find_their_configuration_where_they_were_installed(tmp_path: Path) -> None:
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()
