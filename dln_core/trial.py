@@ -218,14 +218,15 @@ class Trial:
             state: What the previous unit returned; None to begin.
             stop: Why to leave the steps that are left and do the test now; None to go on.
             allowance: What the unit may use.  One that would need more is given up: its event is of
-                the kind ``abandoned`` and tells what it used, and the state is unchanged.
+                the kind ``abandoned`` and tells what it used and which ``work`` it was (``start``,
+                ``step`` or ``finish``), and the state is unchanged.
             unit: Names this unit of work at every attempt; what an attempt paid that was lost is
                 counted by the next one.
         """
         started, ledger = time.monotonic(), Ledger(allowance=allowance)
         before = None if state is None else TrainerState.from_dict(state)
-        after = before
-        event: dict[str, Any] = {"kind": "abandoned"}
+        after, work = before, self._next_work(before, stop)
+        event: dict[str, Any] = {"kind": "abandoned", "work": work}
         self._ledgers.append(ledger)
         try:
             with self._stores.payer.paying(unit):
@@ -242,6 +243,12 @@ class Trial:
             "seconds": time.monotonic() - started,
         }
         return Advance(None if after is None else after.to_dict(), event, event["kind"] == "finish")
+
+    def _next_work(self, state: TrainerState | None, stop: str | None) -> str:
+        """Return the kind of the event that the next unit of work leads to."""
+        if state is None:
+            return "start"
+        return "step" if stop is None and not self._is_trained_out(state) else "finish"
 
     async def _advance(
         self, state: TrainerState | None, stop: str | None

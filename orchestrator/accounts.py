@@ -12,8 +12,10 @@ from orchestrator.planning.parts import Parts
 from orchestrator.settings.schema import BoundsConfig
 from orchestrator.summary import Taken, tokens_of
 
-# How much more than expected a step may take before it is given up.
+# How much more than expected a unit of work may take before it is given up.
 ROOM = 2.0
+
+NOTHING = Amount()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +61,9 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the missing reference points of a task take.
-
-    Attributes:
-        expected: Of each, by name.
-        before: What earlier runs used for them of which no row tells, as none was completed.
-    """
+    """What the missing reference points of a task take: ``expected`` of each, by name."""
 
     expected: Mapping[str, Amount]
-    before: Amount = field(default_factory=Amount)
 
     def of(self, names: Iterable[str]) -> Amount:
         """What the named ones are expected to take together."""
@@ -84,6 +80,8 @@ class Account:
         is_trained: Whether it has steps, after which another validation may be due.
         seconds: Time of its recorded work.
         has_begun: Whether its first validation is done.
+        has_ended: Whether its test is done, so that it only goes on if another step fits.
+        beside: What is to be left for whoever comes after it.
         set_aside: What nobody else may use.
         step_s: Seconds that a step is expected to take.
         test_s: The same of its test.
@@ -94,17 +92,35 @@ class Account:
     is_trained: bool
     seconds: float = 0.0
     has_begun: bool = False
+    has_ended: bool = False
+    beside: Amount = field(default_factory=Amount)
     set_aside: Amount = field(default_factory=Amount)
     step_s: float = 0.0
     test_s: float = 0.0
 
     @property
+    def ending(self) -> Amount:
+        """What it is expected to take to bring the trial to its end without another step."""
+        return self._evaluations + self.parts.longest
+
+    @property
     def reserve(self) -> Amount:
-        """What it takes at most to bring the trial to its end without another step."""
+        """What that takes at most."""
+        return self._evaluations.times(self.parts.growth) + self.parts.longest
+
+    @property
+    def _evaluations(self) -> Amount:
         if self.has_begun and not self.is_trained:
             return self.parts.test
-        # The last network may not be validated, and its prompts may be the longest yet.
-        return (self.parts.test + self.parts.validation).times(self.parts.growth)
+        return self.parts.test + self.parts.validation  # the last network may not be validated
+
+    @property
+    def needed(self) -> Amount:
+        """What must be free for the trial to be taken up."""
+        if self.has_ended:
+            return self.reserve + self.parts.step
+        # Whatever was set aside when it began may be less by now.
+        return self.ending if self.has_begun else self.reserve + self.beside
 
     def learn(self, kind: str, taken: Taken) -> None:
         """Take what a part took for what the next ones will take."""
@@ -119,8 +135,15 @@ class Account:
             case "step":
                 self.step_s = taken.seconds
                 self.parts = replace(parts, step=_like(parts.step, taken.tokens))
-            case "abandoned":
-                self.parts = replace(parts, step=parts.step.times(ROOM))
+
+    def gave_up(self, work: str) -> None:
+        """Expect more of a unit of work that did not end with what it had."""
+        parts = self.parts
+        if work == "step":
+            self.parts = replace(parts, step=parts.step.times(ROOM))
+        else:
+            validation, test = parts.validation.times(ROOM), parts.test.times(ROOM)
+            self.parts = replace(parts, validation=validation, test=test)
 
 
 def _ratio(numerator: Amount, denominator: Amount) -> float:

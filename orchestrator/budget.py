@@ -1,14 +1,15 @@
 """The budget of a sweep and of each trial: what may be begun, and when training stops.
 
 What a trial has yet to pay for its validation and its test is set aside as soon as it begins.  A
-step is begun only if it is expected to fit into the rest, and gets an allowance that holds back its
-calls; so nobody passes a bound by more than the calls in flight.  Where nothing fits, a trial waits
-for others that may give back what they set aside; if none is at work, its training stops.  The
-reference points of a task are begun, held back and stopped like a step.
+step is begun only if it is expected to fit into the rest.  Every unit of work gets an allowance
+that holds back its calls; so nobody passes a bound by more than the calls in flight.  Where nothing
+fits, a trial waits for others that may give back what they set aside; if none is at work, its
+training stops.  The reference points of a task are begun, held back and stopped like a step.
 
-Tokens are those that trials asked for, over all runs of the folder, so that a resumed sweep stops
+Tokens are those that were asked for, over all runs of the folder, so that a resumed sweep stops
 where an uninterrupted one would; money is what was paid; seconds of the sweep are those since this
-run began, seconds of a trial those of its recorded work.
+run began, seconds of a trial those of its recorded work.  Time ends training alone: a validation
+and a test are carried out however long they take.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import anyio
@@ -24,7 +26,7 @@ import anyio
 from dln_core.config import LLMConfig
 from dln_core.errors import ConfigError
 from dln_core.llm.allowance import Amount
-from orchestrator.accounts import ROOM, Account, Exhausted, Needs, Scope, amount_of
+from orchestrator.accounts import NOTHING, ROOM, Account, Exhausted, Needs, Scope, amount_of
 from orchestrator.planning.parts import Parts
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.settings.schema import BoundsConfig, BudgetConfig
@@ -33,14 +35,14 @@ from orchestrator.summary import Taken, TrialSummary
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a step may use, and for how many seconds its calls may be begun."""
+    """What a unit of work may use, and for how many seconds its calls may be begun."""
 
     amount: Amount
     seconds: float
 
 
 def _part_of(free: Amount, most: Amount) -> Amount:
-    """What a step gets of what is free, so that others find something too."""
+    """What a unit of work gets of what is free, so that others find something too."""
     return Amount(
         free.tokens if math.isinf(free.tokens) else min(free.tokens, most.tokens),
         free.cost_usd if math.isinf(free.cost_usd) else min(free.cost_usd, most.cost_usd),
@@ -54,6 +56,7 @@ class Budget:
         config: The bounds.
         so_far: Trials with what earlier runs journalled of them.
         started_s: When the run began, on the monotonic clock; None for now.
+        before: What else was used in the folder.
     """
 
     def __init__(
@@ -61,10 +64,12 @@ class Budget:
         config: BudgetConfig,
         so_far: Iterable[tuple[PlannedTrial, TrialSummary]],
         started_s: float | None = None,
+        before: Amount = NOTHING,
     ) -> None:
         self._config = config
         self._is_bounded = bool(config.bounds() or config.trial.bounds())
         self._sweep = Scope("budget", config)
+        self._sweep.used = before
         self._started_s = time.monotonic() if started_s is None else started_s
         self._accounts: dict[str, Account] = {}
         self._at_work: set[str] = set()
@@ -75,6 +80,7 @@ class Budget:
             self._sweep.used += scope.used
             is_trained = trial.settings.network.is_trained
             account = Account(scope, trial.parts, is_trained, summary.seconds)
+            account.has_ended = summary.status == "finished"
             for kind, taken in summary.taken.items():
                 account.learn(kind, taken)
             self._accounts[trial.trial_id] = account
@@ -83,15 +89,23 @@ class Budget:
         """Tell whether a training that was stopped may go on, see ``may_go_on``."""
         return may_go_on(stop, self._config)
 
-    def open(self, name: str, needs: Needs) -> None:
-        """Open an account of reference points, which are begun and ended like a trial."""
-        self._sweep.used += needs.before
+    def open(self, name: str, needs: Needs, trials: Iterable[str] = ()) -> None:
+        """Open an account of reference points, which are begun and ended like a trial.
+
+        Args:
+            name: Of the account.
+            needs: What they take.
+            trials: Those yet to be run that they are shown beside, by ``trial_id``: where none of
+                them could be begun after the points, the points are not begun either.
+        """
         scope = Scope("budget.trial", BoundsConfig())
         parts = Parts(test=needs.of(needs.expected))
-        self._accounts[name] = Account(scope, parts, is_trained=False)
+        needed = [self._accounts[trial_id].needed for trial_id in trials]
+        beside = min(needed, key=attrgetter("tokens"), default=NOTHING)
+        self._accounts[name] = Account(scope, parts, is_trained=False, beside=beside)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Count what reference points took in an attempt, or in all as each of their rows tells."""
+        """Count what reference points took in an attempt."""
         self._sweep.used += amount_of(row)
 
     def record(self, trial_id: str, event: Mapping[str, Any]) -> None:
@@ -100,53 +114,78 @@ class Budget:
         for scope in (self._sweep, account.scope):
             scope.used += amount_of(event)
         account.seconds += event["seconds"]
+        if event["kind"] == "abandoned":
+            account.gave_up(event["work"])
         account.learn(event["kind"], Taken.of(event))
         self._set_aside(account, account.reserve)
 
     async def begin(self, trial_id: str) -> Exhausted | None:
         """Set aside what a trial takes at least; return the bound that forbids to begin it."""
         account = self._accounts[trial_id]
-        # One that began before has its test left at least, which was set aside then.
-        if not account.has_begun:
-            exhausted = await self._fits(account, account.reserve)
-            if exhausted is not None:
-                return exhausted
+        is_due = account.has_begun and not account.has_ended  # its test, whatever the time
+        exhausted = await self._fits(account, account.needed, -math.inf if is_due else 0.0)
+        if exhausted is not None:
+            return exhausted
         self._set_aside(account, account.reserve)
         self._at_work.add(trial_id)
         return None
+
+    async def next_start(self, trial_id: str) -> Grant | Exhausted | None:
+        """Return what a trial's first validation may use, like ``next_step``."""
+        if not self._is_bounded:
+            return None
+        account = self._accounts[trial_id]
+        kept = account.parts.test.times(account.parts.growth)
+        needed = account.parts.validation + account.parts.longest
+        return await self._grant(trial_id, kept, needed, account.reserve - kept, -math.inf)
 
     async def next_step(self, trial_id: str) -> Grant | Exhausted | None:
         """Return what a trial's next step may use, or why there is none; None without bounds."""
         if not self._is_bounded:
             return None
         account = self._accounts[trial_id]
-        return await self._grant(trial_id, account.reserve, account.parts.step, account.step_s)
+        step = account.parts.step
+        return await self._grant(trial_id, account.reserve, step, step, account.step_s)
+
+    async def next_test(self, trial_id: str) -> Grant | Exhausted | None:
+        """Return what a trial may use to be brought to its end, like ``next_step``."""
+        if not self._is_bounded:
+            return None
+        account = self._accounts[trial_id]
+        return await self._grant(trial_id, NOTHING, account.ending, account.reserve, -math.inf)
 
     async def next_points(self, name: str, needed: Amount) -> Grant | Exhausted | None:
         """Return what reference points may use, or why that is nothing; None without bounds."""
         if not self._is_bounded:
             return None
-        return await self._grant(name, Amount(), needed, 0.0)
+        return await self._grant(name, NOTHING, needed, needed, 0.0)
 
     async def _grant(
-        self, name: str, reserve: Amount, needed: Amount, seconds: float
+        self, name: str, kept: Amount, needed: Amount, likely: Amount, seconds: float
     ) -> Grant | Exhausted:
-        """Wait until a unit of work fits beside what is reserved, and set aside what it gets."""
+        """Wait until a unit of work fits beside what is kept, and set aside what it gets.
+
+        Args:
+            name: Of the account.
+            kept: What stays set aside for what comes after the unit.
+            needed: What must fit for the unit to be begun.
+            likely: What it may well take; it gets more than that if there is more.
+            seconds: That it takes; -inf if it is carried out whatever the time.
+        """
         account = self._accounts[name]
-        # A unit whose actor was lost is begun again.
-        self._set_aside(account, reserve)
-        # While it waits, others need not wait for it.
+        # While it waits, others need not wait for it; what it set aside stays its own.
         self._at_work.discard(name)
         try:
-            exhausted = await self._fits(account, needed, seconds)
+            exhausted = await self._fits(account, kept + needed - account.set_aside, seconds)
         finally:
             self._at_work.add(name)
         if exhausted is not None:
             return exhausted
-        most = needed.times(ROOM)
-        amount = _part_of(self._sweep.free.least(account.scope.free), most)
-        seconds_left = min(self._seconds_left(account))
-        self._set_aside(account, reserve + amount.least(most))
+        most = likely.times(ROOM)
+        free = self._sweep.free.least(account.scope.free) + account.set_aside - kept
+        amount = _part_of(free, most)
+        seconds_left = math.inf if seconds < 0 else min(self._seconds_left(account))
+        self._set_aside(account, kept + amount.least(most))
         return Grant(amount, seconds_left)
 
     def end(self, trial_id: str) -> None:

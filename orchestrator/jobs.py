@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dln_core.config import TrialSettings
 from dln_core.config.baselines import chosen_baselines
 from dln_core.llm.allowance import Amount
-from orchestrator.accounts import Needs, amount_of
+from orchestrator.accounts import NOTHING, Needs
 from orchestrator.budget import may_go_on
 from orchestrator.comparison import baseline_of
 from orchestrator.journal import Journal
@@ -28,12 +28,14 @@ class BaselineJob:
         name: Readable name.
         settings: Of a trial that they are shown beside.
         expected: What those that are missing are expected to take.
+        trials: Those that are still to be run beside them, by ``trial_id``.
     """
 
     baseline_id: str
     name: str
     settings: TrialSettings
     expected: Needs
+    trials: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -50,15 +52,20 @@ def open_jobs(plan: Plan, journal: Journal, summaries: Mapping[str, TrialSummary
     Raises:
         JournalError: If the output folder cannot be read.
     """
+    ordered = sorted(plan.trials, key=lambda trial: -trial.priority)
+    beside: dict[str, list[str]] = {}
+    for trial in ordered:
+        if is_open(summaries[trial.trial_id], plan.run.budget):
+            beside.setdefault(baseline_of(plan, trial), []).append(trial.trial_id)
     jobs: list[Job] = []
     seen: set[str] = set()
     catalogue = Catalogue()
-    for trial in sorted(plan.trials, key=lambda trial: -trial.priority):
+    for trial in ordered:
         key = baseline_of(plan, trial)
         if key not in seen and missing_points(plan, journal, key):
             name = f"baselines {trial.settings.task.name}"
             needs = _needs_of(plan, journal, trial, catalogue)
-            jobs.append(BaselineJob(key, name, trial.settings, needs))
+            jobs.append(BaselineJob(key, name, trial.settings, needs, tuple(beside.get(key, ()))))
         seen.add(key)
         if is_open(summaries[trial.trial_id], plan.run.budget):
             jobs.append(trial)
@@ -76,17 +83,13 @@ def missing_points(plan: Plan, journal: Journal, baseline_id: str) -> tuple[str,
 
 def _needs_of(plan: Plan, journal: Journal, trial: PlannedTrial, catalogue: Catalogue) -> Needs:
     """What the missing points beside a trial take, at the upper end of what is estimated."""
-    key, settings = baseline_of(plan, trial), trial.settings
-    missing, left = missing_points(plan, journal, key), journal.read_open_baselines(key)
-    # Of recorded rows the first tells what was used.
-    before = amount_of(left) if left and not journal.read_baselines(key) else Amount()
+    settings, missing = trial.settings, missing_points(plan, journal, baseline_of(plan, trial))
     if not plan.run.budget.bounds():
-        return Needs(dict.fromkeys(missing, Amount()), before)
+        return Needs(dict.fromkeys(missing, NOTHING))
     size = catalogue.size(settings)
     high = {name: estimate_baselines(settings, size, [name]).high for name in missing}
     return Needs(
-        {name: Amount(each.cost.tokens, each.cost_usd or 0.0) for name, each in high.items()},
-        before,
+        {name: Amount(each.cost.tokens, each.cost_usd or 0.0) for name, each in high.items()}
     )
 
 

@@ -190,14 +190,18 @@ class Journal:
 
     Attributes:
         out_dir: The folder.
-        id: Names this journal for good, also when the folder is moved.
+        id: Names this journal for good, also when the folder is moved. Empty where
+            nothing has begun yet.
         git_commit: Of the working folder when the sweep began; None where it is not known.
+
+    Raises:
+        JournalError: If ``journal.json`` is there but does not tell the id, or cannot be read.
     """
 
     def __init__(self, out_dir: Path) -> None:
         self.out_dir = out_dir
-        about: dict[str, str | None] = read_json(out_dir / "journal.json") or {}
-        self.id: str = about.get("id") or ""
+        about = _read_about(out_dir / "journal.json")
+        self.id: str = about.get("id", "")
         self.git_commit = about.get("git_commit")
 
     def require_sweep(self, action: str, planned: Collection[str]) -> None:
@@ -265,6 +269,16 @@ class Journal:
         """Take over the record of one trial; see ``TrialJournal.recover``."""
         return TrialJournal.recover(self.folder(trial_id))
 
+    def baseline_ids(self) -> set[str]:
+        """Return the ids of recorded reference points, complete or not.
+
+        Raises:
+            JournalError: If the folder cannot be read.
+        """
+        folder = self.out_dir / "baselines"
+        with journal_errors(folder):
+            return {path.name.partition(".")[0] for path in folder.glob("*.json")}
+
     def read_baselines(self, baseline_id: str) -> list[dict[str, Any]] | None:
         """Return the recorded reference points; None if they are not there."""
         rows: list[dict[str, Any]] | None = read_json(self._baseline_path(baseline_id))
@@ -311,6 +325,24 @@ class Journal:
 
     def _open_baselines_path(self, baseline_id: str) -> Path:
         return self._baseline_path(baseline_id).with_suffix(".open.json")
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    """Read what names a journal; nothing if there is none yet."""
+    with journal_errors(path):
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            about = None
+    if isinstance(about, dict) and isinstance(about.get("id"), str) and about["id"]:
+        return about
+    raise JournalError(
+        f"{path} was emptied or damaged and does not tell the folder's id; put it back from a "
+        "backup, or delete it, after which answers that only this folder's store held are asked "
+        "for again"
+    )
 
 
 def _lock(descriptor: int, out_dir: Path) -> None:

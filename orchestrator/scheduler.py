@@ -12,6 +12,7 @@ from dln_core.config import LLMConfig
 from dln_core.errors import BudgetError, JournalError
 from dln_core.llm.call_log import CallLog
 from dln_core.trial import Services
+from orchestrator.accounts import NOTHING
 from orchestrator.baseline_driver import compute_baselines
 from orchestrator.budget import Budget, check_prices
 from orchestrator.cluster.answers import answers_kept
@@ -19,7 +20,7 @@ from orchestrator.cluster.local_server import serve, served_models
 from orchestrator.cluster.materials import MaterialsStore
 from orchestrator.cluster.node_servers import serving_on_nodes
 from orchestrator.cluster.ray_cluster import ActorLostError, Cluster, connect, remote_errors
-from orchestrator.comparison import baseline_of, gather
+from orchestrator.comparison import gather
 from orchestrator.failures import EndpointWatch, describe, listed, summarize
 from orchestrator.groups import first_of
 from orchestrator.halving import Halving
@@ -39,6 +40,7 @@ from orchestrator.terminal.table import ResultTable
 from orchestrator.terminal.views import view_of
 from orchestrator.tracking import Tracker, TrackingFeed, say_where
 from orchestrator.trial_driver import Observer, Site, TrialDriver
+from orchestrator.used_before import used_beside
 
 POLL_PAUSE_S = 1.0
 
@@ -154,6 +156,7 @@ class _Run:
         self._watch = EndpointWatch()
         self._failures: dict[str, list[str]] = {}
         self._not_begun: dict[str, list[str]] = {}
+        self._kept: dict[str, list[str]] = {}
         self._stopped: list[str] = []
 
     async def carry_out(self, jobs: list[Job]) -> list[str]:
@@ -180,14 +183,20 @@ class _Run:
                 helpers.cancel_scope.cancel()
         if self._watch.verdict is not None:
             return [f"stopped, because the language model is of no use: {self._watch.verdict}"]
-        return [*summarize(self._failures), *self._stopped, *self._unaffordable()]
-
-    def _unaffordable(self) -> list[str]:
-        return [
+        for bound, names in self._kept.items():
+            say(f"{listed(names)} as tested before: {bound} does not leave another step")
+        not_begun = [
             f"{listed(names)} not begun: {bound} does not leave what is needed at least; the same "
             "command with a larger budget goes on"
             for bound, names in self._not_begun.items()
         ]
+        return [*summarize(self._failures), *self._stopped, *not_begun]
+
+    def _unaffordable(self, job: Job) -> dict[str, list[str]]:
+        """Where the names of jobs like this go by the bound that forbids them."""
+        is_trial = isinstance(job, PlannedTrial)
+        is_tested = is_trial and self._journals[job.key].summary.status == "finished"
+        return self._kept if is_tested else self._not_begun
 
     @asynccontextmanager
     async def _site(self, jobs: list[Job], addresses: dict[str, str]) -> AsyncIterator[Site]:
@@ -246,18 +255,17 @@ class _Run:
     def _budget(self) -> Budget:
         trials = self._plan.trials
         so_far = [(trial, self._journals[trial.trial_id].summary) for trial in trials]
-        budget = Budget(self._plan.run.budget, so_far, self._started_s)
-        for key in {baseline_of(self._plan, trial) for trial in self._plan.trials}:
-            for row in (self._journal.read_baselines(key) or [])[:1]:
-                budget.add(row)
-        return budget
+        config = self._plan.run.budget
+        planned = {trial.trial_id for trial in trials}
+        before = used_beside(self._journal, planned) if config.bounds() else NOTHING
+        return Budget(config, so_far, self._started_s, before)
 
     async def _do(self, job: Job, site: Site, places: anyio.Semaphore) -> None:
         try:
             await self._within_budget(job, site)
         except JournalError:
             raise
-        except BudgetError as error:  # of reference points; a trial's training ends by itself
+        except BudgetError as error:
             self._stopped.append(f"{job.name} {error}")
         except Exception as error:  # the trial boundary: the other jobs go on
             self._watch.failed(error)
@@ -267,10 +275,10 @@ class _Run:
 
     async def _within_budget(self, job: Job, site: Site) -> None:
         if isinstance(job, BaselineJob):
-            site.budget.open(job.key, job.expected)
+            site.budget.open(job.key, job.expected, job.trials)
         exhausted = await site.budget.begin(job.key)
         if exhausted is not None:
-            self._not_begun.setdefault(str(exhausted), []).append(job.name)
+            self._unaffordable(job).setdefault(str(exhausted), []).append(job.name)
             return
         try:
             if isinstance(job, BaselineJob):

@@ -77,6 +77,7 @@ class TrialSummary:
         elbo: The last ``train/elbo`` in nats; None without log-probs.
         steps: Training steps done.
         num_units: Units of work recorded, with those that were given up.
+        num_tests_given_up: Tests among the latter.
         usage: Calls and tokens by column of the results.
         cost_usd: None as soon as the price of any event is unknown.
         seconds: Time spent in the recorded steps.
@@ -102,6 +103,7 @@ class TrialSummary:
     elbo: float | None = None
     steps: int = 0
     num_units: int = 0
+    num_tests_given_up: int = 0
     usage: dict[str, int] = field(default_factory=lambda: dict.fromkeys(USAGE_FIELDS.values(), 0))
     cost_usd: float | None = 0.0
     seconds: float = 0.0
@@ -142,6 +144,7 @@ class TrialSummary:
                 self.status, self.error = "failed", event["error"]
             case "abandoned":
                 self._add_cost(event)
+                self.num_tests_given_up += event["work"] == "finish"
             case "stop":
                 self.stop = {name: event[name] for name in ("reason", "bound", "value")}
             case "reopen":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import anyio.to_thread
 
-from dln_core.errors import JournalError
+from dln_core.errors import BudgetError, JournalError
 from dln_core.trial import Services
+from orchestrator.accounts import Exhausted
 from orchestrator.actor import Order, TrialActor
 from orchestrator.budget import Budget, Grant
 from orchestrator.call_files import CALLS_FILE, collecting_calls
@@ -92,6 +93,8 @@ class TrialDriver:
 
         Raises:
             JournalError: If the output folder cannot be written; nothing is recorded then.
+            BudgetError: If a bound leaves less than the trial needs to be tested; it stays
+                unfinished.
             DLNError: What ended the trial.
         """
         num_deaths = num_retries = 0
@@ -103,7 +106,7 @@ class TrialDriver:
             try:
                 await self._pull_all()
                 return
-            except JournalError:
+            except (JournalError, BudgetError):
                 raise
             except ActorLostError as error:
                 num_deaths += 1
@@ -150,27 +153,45 @@ class TrialDriver:
 
     async def _next_order(self) -> Order:
         """Decide what the trial does next; a decision to stop is on disk before it is acted on."""
-        if self._has_steps_left() and self._journal.summary.stop is None:
-            if self._site.pruner is not None and self._site.pruner.prunes(self._trial.trial_id):
-                await self._note("stop", reason="pruned", bound=None, value=None)
-                return self._order()
-            granted = await self._site.budget.next_step(self._trial.trial_id)
-            if isinstance(granted, Grant):
-                return self._order(amount=granted.amount, seconds=granted.seconds)
-            if granted is not None:
+        budget, trial_id, work = self._site.budget, self._trial.trial_id, self._next_work()
+        if work == "start":
+            return self._order(work, await budget.next_start(trial_id))
+        if work == "step":
+            pruner = self._site.pruner
+            if pruner is not None and pruner.prunes(trial_id):
+                stop: dict[str, Any] = {"reason": "pruned", "bound": None, "value": None}
+            else:
+                granted = await budget.next_step(trial_id)
+                if not isinstance(granted, Exhausted):
+                    return self._order(work, granted)
                 stop = {"reason": "budget", "bound": granted.bound, "value": granted.value}
-                await self._note("stop", **stop)
-        return self._order()
+            await self._note("stop", **stop)
+        return self._order("test", await budget.next_test(trial_id))
 
-    def _order(self, **allowance: Any) -> Order:
+    def _order(self, work: str, granted: Grant | Exhausted | None) -> Order:
+        if isinstance(granted, Exhausted):
+            part = "first validation" if work == "start" else work
+            raise BudgetError(
+                f"stopped: {granted} does not leave what its {part} may take; what is done is "
+                "kept, and the same command with a larger budget goes on"
+            )
         summary = self._journal.summary
+        number = f"unit {summary.num_units}"
+        if work == "test":
+            # Steps may come between a test that was lost and the one that follows it.
+            number = f"test {summary.test_looks}.{summary.num_tests_given_up}"
+        unit = f"{self._site.services.store} {self._trial.trial_id} {number}"
         stop = None if summary.stop is None else summary.stop["reason"]
-        has_begun = self._journal.state is not None
-        is_test = has_begun and (stop is not None or not self._has_steps_left())
-        # Steps may come between a test that was lost and the one that follows it.
-        work = f"test {summary.test_looks}" if is_test else f"unit {summary.num_units}"
-        unit = f"{self._site.services.store} {self._trial.trial_id} {work}"
-        return Order(state=to_json(self._journal.state), unit=unit, stop=stop, **allowance)
+        order = Order(state=to_json(self._journal.state), unit=unit, stop=stop)
+        if granted is None:
+            return order
+        return replace(order, amount=granted.amount, seconds=granted.seconds)
+
+    def _next_work(self) -> str:
+        if self._journal.state is None:
+            return "start"
+        is_test = self._journal.summary.stop is not None or not self._has_steps_left()
+        return "test" if is_test else "step"
 
     def _has_steps_left(self) -> bool:
         settings, state = self._trial.settings, self._journal.state

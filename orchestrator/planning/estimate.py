@@ -123,7 +123,7 @@ def _spent(settings: TrialSettings, costs: TrialCosts) -> Spent:
     """What the models of the layers, of the proposals and of the judge are asked for."""
     trainer, size = settings.trainer, costs.size
     first, example = costs.first_pass(), costs.one_pass()
-    num_calibrating = _num_calibrating(settings, size)
+    num_calibrating = num_calibration_inputs(settings, size)
     forward = first.times(size.num_dev + num_calibrating) + example.times(size.num_test)
     backward, num_judged = Cost(), float(size.num_dev + size.num_test)
     if any(layer.trained for layer in costs.network.layers):
@@ -136,7 +136,7 @@ def _spent(settings: TrialSettings, costs: TrialCosts) -> Spent:
         num_judged += size.num_dev * validations
         backward = costs.hidden_samples().times(costs.num_seen) + costs.proposals()
         backward = backward.times(steps)
-    return forward, backward, _judging(settings, size).times(num_judged)
+    return forward, backward, one_verdict(settings, size).times(num_judged)
 
 
 def estimate_baselines(
@@ -160,11 +160,11 @@ def estimate_baselines(
         total += plain.times(size.num_test + min(MAX_INPUTS, size.num_train))
     rows = dict.fromkeys(names, 1) | {"handwritten": len(wording().handwritten)}
     num_judged = sum(rows[name] for name in names) * size.num_test
-    spent = (total, Cost(), _judging(settings, size).times(num_judged))
+    spent = (total, Cost(), one_verdict(settings, size).times(num_judged))
     return _ranged(settings, spent, spent, spent)
 
 
-def _judging(settings: TrialSettings, size: TaskSize) -> Cost:
+def one_verdict(settings: TrialSettings, size: TaskSize) -> Cost:
     """What one verdict takes, nothing where no model judges."""
     if settings.task.judge != LLM:
         return Cost()
@@ -258,7 +258,8 @@ def _as_scored(settings: TrialSettings, size: TaskSize, assumed: Assumptions) ->
     return replace(size, label_tokens=0.0) if has_none else size
 
 
-def _num_calibrating(settings: TrialSettings, size: TaskSize) -> int:
+def num_calibration_inputs(settings: TrialSettings, size: TaskSize) -> int:
+    """C, inputs that a calibration scores; none without one, or where answers are written."""
     is_calibrated = settings.calibration == "empirical" and size.label_tokens
     return min(MAX_INPUTS, size.num_train) if is_calibrated else 0
 

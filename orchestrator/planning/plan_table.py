@@ -9,9 +9,13 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from orchestrator.accounts import Account, Scope
+from orchestrator.jobs import is_open
+from orchestrator.journal import DamagedJournalError, Journal
 from orchestrator.planning.amounts import Estimate
 from orchestrator.planning.estimate import sum_estimates
 from orchestrator.planning.plan import Plan, PlannedTrial
+from orchestrator.settings.schema import BoundsConfig, BudgetConfig
 
 _MAX_SINGLE_ROWS = 30
 _MAX_SEEDS = 6
@@ -21,7 +25,7 @@ _UNBOUNDED = 100_000
 _DISPENSABLE = ("rests on", "trial", "USD")
 _TIME_BASES = {
     "past": "by what past trials took",
-    "limits": "the least that the limits allow",
+    "limits": "the least that the limits allow at a request for each call",
     "local": "if the local model runs on one core like that of the benchmarks",
 }
 
@@ -107,22 +111,57 @@ def _summary(plan: Plan) -> str:
         "Low, expected and high, with the reference points: "
         f"{calls} calls, {prompt} prompt and {written} completion tokens.",
         f"Money: {_money_sentence(plan)}.  Time: {_time_sentence(plan)}.",
+        *_bounds(plan),
         *_progress(plan),
         "No call was made.",
     ]
     return "\n".join(lines)
 
 
+def _bounds(plan: Plan) -> list[str]:
+    """Say which bounds of the sweep may end it early, or surely will."""
+    low, high = plan.estimate.low.to_dict(), plan.estimate.high.to_dict()
+    lines = []
+    for name, bound in plan.run.budget.bounds().items():
+        figure = name.removeprefix("max_")
+        least, most = low[figure], high[figure]
+        if bound < _least_of_a_trial(plan, figure):
+            verdict = "does not suffice for the validation and the test of any trial"
+        elif least is not None and bound < least:
+            verdict = "will end training early, or leave trials that are not begun"
+        elif most is not None and bound < most:
+            verdict = "may end training early"
+        else:
+            continue
+        lines.append(f"budget.{name}={bound:g} {verdict}.")
+    return lines
+
+
+def _least_of_a_trial(plan: Plan, figure: str) -> float:
+    """What must be free for the smallest trial to be begun; time is always."""
+    unbounded = Scope("", BoundsConfig())
+    needed = [
+        Account(unbounded, trial.parts, trial.settings.network.is_trained).needed
+        for trial in plan.trials
+    ]
+    return min((getattr(amount, figure, 0.0) for amount in needed), default=0.0)
+
+
 def _progress(plan: Plan) -> list[str]:
     """Say how much of the plan is done already."""
-    num_done = sum(
-        (plan.out_dir / "trials" / trial.trial_id / "predictions.jsonl").is_file()
-        for trial in plan.trials
-    )
+    journal = Journal(plan.out_dir)
+    num_done = sum(_is_done(journal, trial, plan.run.budget) for trial in plan.trials)
     if not num_done:
         return []
     done = "is" if num_done == 1 else "are"
     return [f"Of {_count(len(plan.trials), 'trial')} {num_done} {done} finished and not run again."]
+
+
+def _is_done(journal: Journal, trial: PlannedTrial, budget: BudgetConfig) -> bool:
+    try:
+        return not is_open(journal.read(trial.trial_id).summary, budget)
+    except DamagedJournalError:
+        return False
 
 
 def _money_sentence(plan: Plan) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Protocol
@@ -114,7 +114,8 @@ class Search:
         if has_more := len(self._settings) > num_before:
             self._num_before = num_before
             self.plan = self._planned()
-            say(f"search: {len(self._settings)} of {self._num_settings} settings are chosen")
+            chosen = f"{len(self._settings)} of {self._num_settings} settings are chosen"
+            say(f"search: {chosen}{self._equal_note()}")
         self._record()
         return has_more
 
@@ -132,7 +133,7 @@ class Search:
             for values in zip(*((o.dev_accuracy, o.test_accuracy) for o in outcomes), strict=True)
         )
         values = ", ".join(f"{key}={text}" for key, text in tried[best].setting.items())
-        num_known = sum(each.dev_accuracy is not None for each in tried)
+        num_known = _num_distinct(each.setting for each in tried if each.dev_accuracy is not None)
         return (
             f"search: of {num_known} settings the best on dev is {values}: mean dev {dev:.1f}, "
             f"mean test {test:.1f} over {len(outcomes)} trial(s); test played no part in the choice"
@@ -140,14 +141,15 @@ class Search:
 
     def outlook(self) -> str:
         """Say what is still to be chosen after the settings of the plan."""
-        done, total = len(self._settings), self._num_settings
+        done, total, note = len(self._settings), self._num_settings, self._equal_note()
+        drawn = f"{total} draws{note}" if note else f"{total} settings"
         if done >= total:
-            return f"search: these are all of the {total} settings"
+            return f"search: these are all of the {drawn}"
         ratio = (total - done) / done
         costs = [trial.estimate.total for trial in with_past(self.plan).trials]
         calls, tokens = sum(cost.calls for cost in costs), sum(cost.tokens for cost in costs)
         return (
-            f"search: these are the first {done} of {total} settings; the other {total - done} are "
+            f"search: these are the first {done} of {drawn}; the other {total - done} are "
             "chosen by the dev accuracy of those before, for about "
             f"{ratio * len(costs):,.0f} trials, {ratio * calls:,.0f} calls and "
             f"{ratio * tokens:,.0f} tokens more"
@@ -156,6 +158,14 @@ class Search:
     @property
     def _num_settings(self) -> int:
         return self.plan.run.search.num_settings or 0
+
+    def _equal_note(self) -> str:
+        """Say how many settings the draws so far gave; nothing if all of them differ."""
+        num_distinct = _num_distinct(self._settings)
+        if num_distinct == len(self._settings):
+            return ""
+        settings = "1 setting" if num_distinct == 1 else f"{num_distinct} different settings"
+        return f" ({settings}, as equal draws run once)"
 
     def _begin(self, run: RunConfig, space: Space) -> list[Setting]:
         self._space, self._settings = space, first_settings(run, space)
@@ -235,6 +245,10 @@ class Search:
         for index, tried in enumerate(self._tried()):
             trials = list(self._trials_of(index))
             yield {"values": tried.setting, "dev_accuracy": tried.dev_accuracy, "trials": trials}
+
+
+def _num_distinct(settings: Iterable[Setting]) -> int:
+    return len({tuple(setting.items()) for setting in settings})
 
 
 def _best(tried: list[Tried]) -> int | None:

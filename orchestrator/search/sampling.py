@@ -45,7 +45,8 @@ def choose(space: Space, tried: Sequence[Tried], count: int, seed: int) -> list[
     Args:
         space: What may vary.
         tried: All earlier settings.
-        count: How many to choose; they differ though nothing is known of them yet.
+        count: How many to choose; as far as there is room they lie apart, though nothing is known
+            of them yet.
         seed: Of the whole search.
     """
     import numpy as np

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 # The values of searched keys, as the command line takes them.
 Setting = dict[str, str]
 
-# Digits that a drawn number keeps, so that it can be read and typed.
+# Digits that a drawn number keeps, so that it can be read and typed: of the number or of its
+# interval's width, whichever is finer.
 _NUM_DIGITS = 4
 # What a setting is judged on, and where it runs: every setting meets all of it.
 _NEVER_SEARCHED = ("task", "data", "seed", "priority", "resources", "hydra")
@@ -51,13 +54,40 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """A key that takes one of ``count`` fractions, ``low`` and those that follow in steps.
+
+    They are counted, and reckoned in decimals, so that they are those that were written.
+    """
+
+    key: str
+    low: Decimal
+    step: Decimal
+    count: int
+
+    def distribution(self) -> BaseDistribution:
+        """Return what Optuna draws from: how many steps are taken from ``low``."""
+        from optuna.distributions import IntDistribution
+
+        return IntDistribution(0, self.count - 1)
+
+    def text(self, value: Any) -> str:
+        """Write a drawn value as the command line takes it."""
+        return repr(float(self.low + value * self.step))
+
+    def value(self, text: str) -> Any:
+        """Read it back; what lies between two steps is the nearer one."""
+        return round((Decimal(text) - self.low) / self.step)
+
+
+@dataclass(frozen=True, slots=True)
 class Numbers:
-    """A key that takes a number from ``low`` to ``high``: a whole one if both are."""
+    """A key that takes a number from ``low`` to ``high``: a whole one, in steps, if both are."""
 
     key: str
     low: float
     high: float
-    step: float | None = None
+    step: int = 1
     is_log: bool = False
 
     @property
@@ -70,23 +100,24 @@ class Numbers:
         from optuna.distributions import FloatDistribution, IntDistribution
 
         if self.is_whole:
-            step = int(self.step or 1)
-            return IntDistribution(int(self.low), int(self.high), log=self.is_log, step=step)
-        return FloatDistribution(self.low, self.high, log=self.is_log, step=self.step)
+            return IntDistribution(int(self.low), int(self.high), log=self.is_log, step=self.step)
+        return FloatDistribution(self.low, self.high, log=self.is_log)
 
     def text(self, value: Any) -> str:
         """Write a drawn value as the command line takes it."""
         if self.is_whole:
             return str(value)
+        width = Decimal(str(self.high)) - Decimal(str(self.low))
+        num_digits = _NUM_DIGITS + max(0, Decimal(value).adjusted() - width.adjusted())
         # Rounding must not lead out of the interval.
-        return repr(min(max(float(f"{value:.{_NUM_DIGITS}g}"), self.low), self.high))
+        return repr(min(max(float(f"{value:.{num_digits}g}"), self.low), self.high))
 
     def value(self, text: str) -> Any:
         """Read it back."""
         return int(text) if self.is_whole else float(text)
 
 
-Dimension = Choice | Numbers
+Dimension = Choice | Steps | Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,28 +190,38 @@ def _dimension(override: Override) -> Dimension:
         case RangeSweep():
             return _range(override, key, value, is_log=bool(tags))
         case IntervalSweep(start=float() | int() as low, end=float() | int() as high):
-            return _checked(override, Numbers(key, low, high, None, bool(tags)))
+            return _checked(override, Numbers(key, low, high, is_log=bool(tags)))
     raise ConfigError(
         f"{override.input_line} cannot be searched; write a list of values, range(…) or interval(…)"
     )
 
 
-def _range(override: Override, key: str, value: RangeSweep, *, is_log: bool) -> Numbers:
-    values = sorted(value.range())
+def _range(override: Override, key: str, value: RangeSweep, *, is_log: bool) -> Dimension:
+    given = (value.start, value.stop, value.step)
+    start, stop, step = (Decimal(str(number)) for number in given)
     require(
-        bool(values), f"{override.input_line} holds no value; its end must lie beyond its start"
+        start.is_finite() and stop.is_finite() and step.is_finite() and step != 0,
+        f"{override.input_line} has no end; give finite numbers, and a step other than 0",
     )
-    step = abs(value.step)
-    numbers = Numbers(key, values[0], values[-1], None if is_log else step, is_log)
+    count = ceil((stop - start) / step)
+    require(count > 0, f"{override.input_line} holds no value; its end must lie beyond its start")
+    is_whole = all(isinstance(number, int) for number in given)
     require(
-        not is_log or (numbers.is_whole and step == 1),
+        not is_log or (is_whole and abs(step) == 1),
         f"{override.input_line} has steps, which a logarithmic scale does not take; give whole "
         "numbers in steps of 1, or interval(…)",
     )
-    return _checked(override, numbers)
+    low, high = sorted((start, start + (count - 1) * step))
+    if not is_whole:
+        return Steps(key, low, abs(step), count)
+    return _checked(override, Numbers(key, int(low), int(high), int(abs(step)), is_log))
 
 
 def _checked(override: Override, numbers: Numbers) -> Numbers:
+    require(
+        isfinite(numbers.low) and isfinite(numbers.high),
+        f"{override.input_line} has no end; give finite numbers",
+    )
     require(
         numbers.low <= numbers.high,
         f"{override.input_line} ends before it begins; give the lower end first",

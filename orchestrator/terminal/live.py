@@ -224,7 +224,8 @@ def event_text(event: dict[str, Any]) -> str:
             bound = "" if event["bound"] is None else f" ({event['bound']}={event['value']:g})"
             return f"stopped: {event['reason']}{bound}; its best network is tested"
         case "abandoned":
-            return "a step was given up, because its budget is used up"
+            work = "test" if event["work"] == "finish" else event["work"]
+            return f"a {work} was given up, because its budget is used up"
         case "reopen":
             return "goes on, because its budget was raised"
         case "finish":

@@ -29,7 +29,15 @@ Columns = dict[str, list[str]]
 def title(results: SweepResults) -> str:
     """Return what the figures of the table are."""
     names = [name for metric, name in METRIC_NAMES.items() if metric in results.metrics]
-    return f"Test {' or '.join(names)} in percent with 95 % intervals; each trial is tested once"
+    looks = [results.summaries[trial.trial_id].test_looks for trial in results.trials]
+    match sum(count > 1 for count in looks):
+        case 0:
+            tested = "each trial is tested once"
+        case 1:
+            tested = "1 trial was tested more than once"
+        case several:
+            tested = f"{several} trials were tested more than once"
+    return f"Test {' or '.join(names)} in percent with 95 % intervals; {tested}"
 
 
 def headings(results: SweepResults) -> tuple[str, ...]:

@@ -30,9 +30,7 @@ def attend_to_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(
-    folder: Path, *arguments: str, stderr: int = subprocess.STDOUT
-) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, stderr: int = subprocess.STDOUT) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "orchestrator", *SMALL, *arguments],
         cwd=folder,

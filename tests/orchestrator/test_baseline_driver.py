@@ -18,6 +18,7 @@ from orchestrator.journal import Journal
 from orchestrator.settings.schema import BudgetConfig
 from orchestrator.summary import TrialSummary, tokens_of
 from orchestrator.trial_driver import Site
+from orchestrator.used_before import used_beside
 from tests.orchestrator.test_trial_driver import Handle, InProcess, Method
 
 
@@ -92,11 +93,8 @@ class Points:
         config = BudgetConfig(max_tokens=max_tokens)
         job = self.job(config)
         expected = {name: each.times(factor) for name, each in job.expected.expected.items()}
-        needs = Needs(expected, job.expected.before)
-        job = BaselineJob(job.baseline_id, job.name, job.settings, needs)
-        self.budget = Budget(config, [])
-        for row in self.rows()[:1]:  # as at the start of a run
-            self.budget.add(row)
+        job = BaselineJob(job.baseline_id, job.name, job.settings, Needs(expected))
+        self.budget = Budget(config, [], before=self.used())  # as at the start of a run
         self.budget.open(job.key, job.expected)
         exhausted = await self.budget.begin(job.key)
         if exhausted is not None:
@@ -119,6 +117,9 @@ class Points:
 
     def job(self, config):
         return jobs_of(config, self.plan)[0]
+
+    def used(self):
+        return used_beside(Journal(self.plan.out_dir), {self.trial.trial_id})
 
     def rows(self):
         return Journal(self.plan.out_dir).read_baselines(baseline_of(self.plan, self.trial)) or []
@@ -182,7 +183,7 @@ async def test_what_points_used_that_have_no_row_is_known_to_the_next_run(toy_pl
     with pytest.raises(BudgetError):
         await points.run(500, factor=0.01)
     assert points.rows() == []
-    assert 0 < points.job(BudgetConfig(max_tokens=1)).expected.before.tokens <= 500
+    assert 0 < points.used().tokens <= 500
 
 
 async def test_points_that_take_more_than_expected_get_more_where_there_is_more(toy_plan):

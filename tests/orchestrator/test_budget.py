@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 
 import anyio
@@ -33,7 +34,7 @@ class Toy:
         parts = self.trials[0].parts
         self.validation, self.test = parts.validation.tokens, parts.test.tokens
         self.step, self.growth = parts.step.tokens, parts.growth
-        self.least = self.growth * (self.validation + self.test)
+        self.least = self.growth * (self.validation + self.test) + parts.longest.tokens
         self.config = BudgetConfig(**bounds)
 
     def budget(self):
@@ -89,7 +90,7 @@ async def test_a_step_that_was_given_up_is_expected_to_take_more(toy_plan):
     await budget.begin(name)
     budget.record(name, work("start", int(toy.validation)))
     granted = await budget.next_step(name)
-    budget.record(name, work("abandoned", int(granted.amount.tokens)))
+    budget.record(name, work("abandoned", int(granted.amount.tokens)) | {"work": "step"})
     assert isinstance(await budget.next_step(name), Exhausted)
 
 
@@ -150,14 +151,102 @@ async def test_each_trial_has_bounds_of_its_own(toy_plan):
     assert await budget.next_step(name) == Exhausted("budget.trial.max_tokens", bound)
 
 
-async def test_what_earlier_runs_used_counts_and_a_trial_that_began_may_end(toy_plan, toy_event):
-    toy = Toy(toy_plan, max_tokens=300)
+def begun(toy, toy_event, *more):
+    """What is known of a trial that has taken a step."""
     summary = TrialSummary()
-    for event in (toy_event(0), toy_event(1)):
+    for event in (
+        toy_event(0, usage=usage(int(toy.validation))),
+        toy_event(1, usage=usage(int(toy.step))),
+        *more,
+    ):
         summary.add(event)
-    budget = Budget(toy.config, [(toy.trials[0], summary)])
+    return summary
+
+
+async def test_what_earlier_runs_used_counts_and_a_trial_that_began_may_end(toy_plan, toy_event):
+    toy = Toy(toy_plan)
+    summary = begun(toy, toy_event)
+    bound = int(summary.tokens + toy.least)
+    budget = Budget(BudgetConfig(max_tokens=bound), [(toy.trials[0], summary)])
     assert await budget.begin(toy.names[0]) is None
-    assert await budget.next_step(toy.names[0]) == Exhausted("budget.max_tokens", 300)
+    assert await budget.next_step(toy.names[0]) == Exhausted("budget.max_tokens", bound)
+    assert isinstance(await budget.next_test(toy.names[0]), Grant)
+
+
+async def test_a_trial_whose_test_does_not_fit_any_more_is_not_taken_up(toy_plan, toy_event):
+    toy = Toy(toy_plan)
+    summary = begun(toy, toy_event)
+    bound = summary.tokens + 1
+    budget = Budget(BudgetConfig(max_tokens=bound), [(toy.trials[0], summary)])
+    assert await budget.begin(toy.names[0]) == Exhausted("budget.max_tokens", bound)
+
+
+async def test_a_trial_that_was_tested_goes_on_only_if_another_step_fits(toy_plan, toy_event):
+    toy = Toy(toy_plan)
+    tested = toy_event(1, kind="finish", usage=usage(int(toy.test)))
+    summary = begun(toy, toy_event, tested)
+    for part, may_go in ((0.9, False), (1.1, True)):
+        bound = int(summary.tokens + toy.least + part * toy.step)
+        budget = Budget(BudgetConfig(max_tokens=bound), [(toy.trials[0], summary)])
+        assert (await budget.begin(toy.names[0]) is None) == may_go
+
+
+async def test_a_first_validation_leaves_what_the_test_takes(toy_plan):
+    toy = Toy(toy_plan)
+    toy.config = BudgetConfig(max_tokens=int(toy.least) + 1)
+    (name,), budget = toy.names, toy.budget()
+    await budget.begin(name)
+    granted = await budget.next_start(name)
+    assert toy.validation < granted.amount.tokens
+    assert granted.amount.tokens <= toy.config.max_tokens - toy.growth * toy.test
+    assert granted.seconds == math.inf
+
+
+@pytest.mark.parametrize("work_begun", ["start", "finish"])
+async def test_an_evaluation_that_was_given_up_needs_more(work_begun, toy_plan):
+    toy = Toy(toy_plan)
+    toy.config = BudgetConfig(max_tokens=int(1.5 * toy.least))
+    (name,), budget = toy.names, toy.budget()
+    await budget.begin(name)
+    ask = budget.next_start
+    if work_begun == "finish":
+        budget.record(name, work("start", int(toy.validation)))
+        ask = budget.next_test
+    given_up = {"work": work_begun}
+    granted = await ask(name)
+    while isinstance(granted, Grant):
+        budget.record(name, work("abandoned", int(granted.amount.tokens)) | given_up)
+        granted = await ask(name)
+    assert granted == Exhausted("budget.max_tokens", toy.config.max_tokens)
+
+
+async def test_a_test_that_waits_keeps_what_was_set_aside_for_it(toy_plan):
+    toy = Toy(toy_plan, num_trials=2)
+    toy.config = BudgetConfig(max_tokens=int(2 * toy.least + toy.validation))
+    budget, (first, second), granted = toy.budget(), toy.names, []
+
+    async def ask_for_its_test():
+        granted.append(await budget.next_test(first))
+
+    for name in (first, second):
+        assert await budget.begin(name) is None
+    budget.record(first, work("start", int(2 * toy.validation)))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask_for_its_test)
+        await anyio.wait_all_tasks_blocked()
+        assert isinstance(await budget.next_start(second), Grant)
+        budget.record(second, work("start", 1))
+        budget.end(second)
+    assert isinstance(granted[0], Grant)
+
+
+async def test_reference_points_beside_which_no_trial_could_begin_are_not_begun(toy_plan):
+    toy = Toy(toy_plan)
+    for extra, may_begin in ((99, False), (101, True)):
+        toy.config = BudgetConfig(max_tokens=int(toy.least) + extra)
+        budget = toy.budget()
+        budget.open("points", Needs({"initial": Amount(100.0)}), toy.names)
+        assert (await budget.begin("points") is None) == may_begin
 
 
 async def test_what_reference_points_took_counts(toy_plan):
@@ -199,9 +288,9 @@ async def test_without_bounds_reference_points_are_not_held_back(toy_plan):
     assert await budget.next_points("points", Amount()) is None
 
 
-async def test_what_earlier_runs_used_for_points_that_have_no_row_counts(toy_plan):
-    budget = Toy(toy_plan, max_tokens=1000).budget()
-    budget.open("points", Needs({"kate": Amount(300.0)}, before=Amount(701.0)))
+async def test_what_else_was_used_in_the_folder_counts(toy_plan):
+    budget = Budget(Toy(toy_plan, max_tokens=1000).config, [], before=Amount(701.0))
+    budget.open("points", Needs({"kate": Amount(300.0)}))
     assert await budget.begin("points") == Exhausted("budget.max_tokens", 1000)
 
 

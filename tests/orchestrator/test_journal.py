@@ -144,6 +144,32 @@ def test_a_folder_keeps_its_name_when_it_is_moved(tmp_path):
     assert Journal(tmp_path / "b").id == name
 
 
+@pytest.mark.parametrize(
+    "left", ["", "\0\0\0", '{"id": "4f', "null", "[]", "{}", '{"id": null}', '{"id": ""}']
+)
+def test_a_folder_whose_name_was_lost_says_what_to_do(tmp_path, left):
+    with Journal.locked(tmp_path):
+        pass
+    path = tmp_path / "journal.json"
+    path.write_text(left)
+    told = f"^{path} was emptied or damaged .* put it back from a backup, or delete it, after which"
+    with pytest.raises(JournalError, match=told):
+        Journal(tmp_path)
+    with pytest.raises(JournalError, match=told), Journal.locked(tmp_path):
+        pass
+    assert path.read_text() == left
+
+
+def test_a_folder_is_named_when_it_is_begun_and_anew_once_the_file_is_deleted(tmp_path):
+    assert Journal(tmp_path).id == ""
+    with Journal.locked(tmp_path) as journal:
+        name = journal.id
+    (tmp_path / "journal.json").unlink()
+    assert Journal(tmp_path).id == ""
+    with Journal.locked(tmp_path) as journal:
+        assert journal.id not in ("", name)
+
+
 def test_a_folder_tells_which_of_its_trials_are_not_planned(tmp_path, settings):
     journal = Journal(tmp_path)
     assert journal.trials_beside(["a"]) == set()

@@ -9,11 +9,13 @@ from dataclasses import replace
 import pytest
 
 from dln_core.config import CacheConfig
+from dln_core.errors import BudgetError
 from dln_core.trial import Services
 from orchestrator.budget import Budget
 from orchestrator.cluster.materials import MaterialsStore
 from orchestrator.cluster.ray_cluster import ActorLostError
 from orchestrator.journal import TrialJournal
+from orchestrator.planning.parts import Parts
 from orchestrator.settings.schema import BudgetConfig
 from orchestrator.trial_driver import Site, TrialDriver
 
@@ -104,7 +106,8 @@ class PruneAfter:
 
 def bound_for(parts, num_steps):
     """Tokens that leave so many steps beside what a trial takes without any."""
-    least = (parts.validation + parts.test).times(parts.growth) + parts.validation
+    evaluated = (parts.validation + parts.test).times(parts.growth) + parts.validation
+    least = evaluated + parts.longest
     return int((least + parts.step.times(num_steps)).tokens)
 
 
@@ -225,6 +228,28 @@ async def test_no_budget_is_passed_by_more_than_the_calls_in_flight(driven):
         assert summary.test is not None
 
 
+@pytest.mark.parametrize("factor", [0.01, 0.2])
+async def test_a_trial_that_takes_more_than_expected_does_not_pass_its_bound(
+    factor, toy_plan, tmp_path
+):
+    plan = toy_plan(trained=False)
+    (trial,) = plan.trials
+    whole = (await Driven(plan, tmp_path / "whole").run()).tokens
+    expected = trial.parts
+    parts = Parts(validation=expected.validation.times(factor), test=expected.test.times(factor))
+    plan = replace(plan, trials=(replace(trial, parts=parts),))
+    for part in (0.3, 0.6, 0.9):
+        bound, other = int(part * whole), Driven(plan, tmp_path / f"{part}")
+        with pytest.raises(BudgetError, match=rf"max_tokens={bound} .* larger budget goes on$"):
+            await other.run(BudgetConfig(max_tokens=bound))
+        summary = other.journal.summary
+        assert summary.tokens <= bound
+        assert summary.status in ("pending", "unfinished")
+        assert summary.test_looks == 0
+        summary = await other.run()
+        assert (summary.status, summary.stopped, summary.test_looks) == ("finished", None, 1)
+
+
 async def test_an_actor_that_is_lost_after_the_test_leaves_the_trial_finished(driven):
     summary = await driven.run(pruner=PruneAfter(1), handle=DiesAtClose)
     assert driven.kinds() == ["start", "step", "stop", "finish"]
@@ -239,7 +264,7 @@ def apart(driven, tmp_path):
 
 
 async def test_a_test_that_was_lost_is_paid_for_when_it_is_made_at_last(driven, apart):
-    budget = BudgetConfig(max_tokens=bound_for(driven.trial.parts, 1.2))
+    budget = BudgetConfig(max_tokens=bound_for(driven.trial.parts, 2.2))
     await driven.run(budget)
     driven.forget_the_test()
     await apart.run(budget)
@@ -258,8 +283,9 @@ async def test_what_a_lost_attempt_paid_is_on_the_bill(driven, apart, monkeypatc
 async def test_a_trial_that_has_stalled_asks_for_no_step(driven):
     trainer = replace(driven.trial.settings.trainer, num_iterations=50, patience=1)
     driven.trial = replace(driven.trial, settings=replace(driven.trial.settings, trainer=trainer))
-    assert (await driven.run()).steps < 50
+    summary = await driven.run()
+    assert summary.steps < 50
     kinds = driven.kinds()
     driven.forget_the_test()
-    await driven.run(BudgetConfig(max_tokens=1))
+    await driven.run(BudgetConfig(max_tokens=2 * summary.tokens))
     assert driven.kinds() == kinds

@@ -19,9 +19,11 @@ from dln_core.config import (
     TrainerConfig,
 )
 from dln_core.errors import ConfigError, DataError, JournalError
+from orchestrator.journal import Journal
 from orchestrator.planning.plan import make_plan, write_plan
 from orchestrator.planning.plan_table import print_plan
-from orchestrator.settings.schema import LimitsConfig, RunConfig
+from orchestrator.settings.schema import BudgetConfig, LimitsConfig, RunConfig
+from tests.orchestrator.conftest import MakeEvent, MakePlan
 
 ZERO_SHOT = NetworkConfig(name="zero_shot", layers=[LayerConfig(trained=False)])
 SIMULATED = LLMConfig(provider="simulated", model="simulated")
@@ -206,6 +208,46 @@ def test_the_table_does_not_say_that_it_is_recorded_before_it_is(
     printed = capsys.readouterr().out
     assert "No call was made." in printed
     assert "Recorded" not in printed
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (0.001, "does not suffice for the validation and the test of any trial"),
+        (0.9, "will end training early"),
+        (1.1, "may end training early"),
+        (1e9, None),
+    ],
+)
+def test_a_bound_that_the_plan_may_pass_is_told(
+    share: float, told: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [config(seed=seed) for seed in range(40)]
+    bound = int(share * make_plan(trials).estimate.low.cost.tokens)
+    for each in trials:
+        each.budget = BudgetConfig(max_tokens=bound)
+    print_plan(make_plan(trials))
+    printed = capsys.readouterr().out
+    assert ("budget.max_tokens" in printed) == (told is not None)
+    assert told is None or f"budget.max_tokens={bound:g} {told}" in printed
+
+
+def test_a_trial_that_a_raised_budget_lets_go_on_is_not_called_finished(
+    toy_plan: MakePlan, toy_event: MakeEvent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = toy_plan(1, 2, budget=BudgetConfig(max_tokens=1000))
+    with Journal.locked(plan.out_dir) as journal:
+        for trial in plan.trials:
+            record = journal.recover(trial.trial_id)
+            epoch = record.begin(trial.settings)
+            stop = {"reason": "budget", "bound": "budget.max_tokens", "value": 1000}
+            record.append({"kind": "stop", "step": 0, "epoch": epoch, **stop}, {})
+            record.append(toy_event(1, kind="finish", epoch=epoch, stopped="budget"), {})
+    print_plan(plan)
+    assert "Of 2 trials 2 are finished and not run again." in capsys.readouterr().out
+    plan.run.budget.max_tokens = 10**9
+    print_plan(plan)
+    assert "finished" not in capsys.readouterr().out
 
 
 def test_the_table_groups_the_seeds_of_a_large_plan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,6 +105,30 @@ def test_a_random_search_is_planned_in_full(search):
     assert "all of the 3 settings" in opened.outlook()
 
 
+TWO = Space((Numbers("guide.temperature", 0.5, 0.5), Numbers("num_hidden", 2, 3)), {"two": ""})
+ONE = Space((Numbers("guide.temperature", 0.5, 0.5), Numbers("num_hidden", 2, 2)), {"one": ""})
+
+
+@pytest.mark.parametrize(("space", "told"), [(ONE, "1 setting"), (TWO, "2 different settings")])
+def test_equal_draws_are_not_counted_as_settings(search, finish, space, told):
+    opened = search(space, kind="random", num_settings=8, round_size=None)
+    told_of_all = f"these are all of the 8 draws ({told}, as equal draws run once)"
+    assert told_of_all in opened.outlook()
+    for number in range(len(opened.plan.trials)):
+        finish(opened.plan, number, 0.5)
+    assert f"of {told[0]} settings the best on dev" in opened.verdict()
+
+
+def test_equal_draws_of_the_first_rounds_are_not_counted_as_settings(search, finish, capsys):
+    opened = search(ONE, num_settings=7, round_size=3)
+    note = "(1 setting, as equal draws run once)"
+    assert f"these are the first 3 of 7 draws {note}; the other 4 are chosen" in opened.outlook()
+    for number in range(2):
+        finish(opened.plan, number, 0.5)
+    assert opened.advance()
+    assert f"search: 6 of 7 settings are chosen {note}" in capsys.readouterr().out
+
+
 def test_rounds_follow_on_what_dev_says_and_a_resumed_search_goes_on_with_the_same(search, finish):
     first = search()
     for number, accuracy in enumerate((0.4, 0.6, 0.9, 0.7)):

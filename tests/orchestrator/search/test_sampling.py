@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from dln_core.errors import ConfigError
 from orchestrator.search.sampling import Tried, choose, draw, first_settings, next_settings
@@ -63,6 +66,35 @@ def test_a_setting_without_result_is_passed_over():
     known = [Tried(setting, peak(setting)) for setting in draw(SPACE, 12, seed=3)]
     failed = [Tried(setting, None) for setting in draw(SPACE, 2, seed=4)]
     assert len(choose(SPACE, [*known, *failed], 4, seed=3)) == 4
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "range(0.5,1.51,0.0625)", "range(0.12345,1.0,0.1)", "range(0,1,0.05)", "range(1,0,-0.05)",
+        "range(-1,1,0.3)", "range(10001.5,10002,0.0001)", "range(1e-7,1e-6,1e-7)", "range(1,10,4)",
+        "range(10,1,-3)", "range(1.0,5,1)", "tag(log,range(1,500))", "interval(0.3,1.0)",
+        "interval(10001.5,10009.5)", "interval(-3e-9,2e-9)", "interval(2.5,2.5)",
+        "interval(0.123456,0.123457)", "tag(log,interval(1e-6,3.3333))", "int(interval(2,9))",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_what_was_drawn_is_read_back_as_what_it_was_drawn_from(values, seed):
+    space = Space.of(OverridesParser.create().parse_overrides([f"a.b={values}"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tried = [Tried(setting, 0.5) for setting in draw(space, 20, seed)]
+        chosen = choose(space, tried, 20, seed)
+    for setting in (*chosen, *(each.setting for each in tried)):
+        (read,) = space.params(setting).values()
+        assert space.distributions()["a.b"]._contains(read)
+        assert space.setting(space.params(setting)) == setting
+
+
+def test_a_search_goes_on_from_a_value_between_two_steps_that_an_earlier_version_recorded():
+    space = Space.of(OverridesParser.create().parse_overrides(["a.b=range(0.5,1.51,0.0625)"]))
+    assert space.setting(space.params({"a.b": "1.062"})) == {"a.b": "1.0625"}
+    assert len(choose(space, [Tried({"a.b": "1.062"}, 0.5)], 2, seed=0)) == 2
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dln_core.errors import ConfigError
+from orchestrator.search.sampling import draw
 from orchestrator.settings.compose import Composer
 
 SMALL = ("llm=simulated", "search=random", "search.num_settings=24")
@@ -57,6 +58,34 @@ def test_drawn_numbers_can_be_read_and_stay_in_their_interval(composer):
     ) == {"trainer.guide.temperature": "0.1235"}
 
 
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ("range(1,2,0.25)", ["1.0", "1.25", "1.5", "1.75"]),
+        ("range(1.0,1.2,0.0625)", ["1.0", "1.0625", "1.125", "1.1875"]),
+        ("range(0.12345,0.4,0.1)", ["0.12345", "0.22345", "0.32345"]),
+        ("range(0.2,0,-0.05)", ["0.05", "0.1", "0.15", "0.2"]),
+        ("range(-1,1,0.4)", ["-1.0", "-0.6", "-0.2", "0.2", "0.6"]),
+        ("range(0,0.9,0.3)", ["0.0", "0.3", "0.6"]),
+        ("range(10001.5,10001.6,0.0333)", ["10001.5", "10001.5333", "10001.5666", "10001.5999"]),
+        ("range(1,10,4)", ["1", "5", "9"]),
+        ("range(10,1,-3)", ["4", "7", "10"]),
+    ],
+)
+def test_all_values_of_a_range_are_drawn_and_no_others(composer, values, texts):
+    space = space_of(composer, f"trainer.guide.temperature={values}")
+    drawn = {setting["trainer.guide.temperature"] for setting in draw(space, 100, seed=0)}
+    assert sorted(drawn, key=float) == texts
+
+
+@pytest.mark.parametrize("values", ["interval(10001.5,10009.5)", "tag(log,interval(1e4,10008))"])
+def test_a_narrow_interval_is_drawn_from_between_its_ends(composer, values):
+    space = space_of(composer, f"trainer.guide.temperature={values}")
+    drawn = {setting["trainer.guide.temperature"] for setting in draw(space, 100, seed=0)}
+    assert len(drawn) > 90
+    assert max(map(len, drawn)) == len("10001.501")
+
+
 def test_tasks_networks_and_seeds_are_run_in_full_for_every_setting(composer):
     configs = composer.compose(
         [*SMALL, "search.num_settings=2", "task=triage,routing", "network=dln1,dln2", "seed=1,2",
@@ -90,6 +119,9 @@ def test_values_that_are_no_plain_values_do_not_mix(composer):
         ("trainer.num_hidden=tag(log,choice(1,3))", "cannot be searched"),
         ("trainer.num_hidden=tag(log,range(1,9,2))", "steps, which a logarithmic scale"),
         ("trainer.num_hidden=range(4,1)", "holds no value"),
+        ("trainer.num_hidden=range(1,4,0)", "has no end"),
+        ("trainer.guide.temperature=range(0,inf,0.5)", "has no end"),
+        ("trainer.guide.temperature=interval(0,inf)", "has no end"),
         ("trainer.guide.temperature=interval(2,1)", "ends before it begins"),
         ("trainer.guide.temperature=tag(log,interval(0,1))", "must be above zero"),
         ("trainer.num_hidden=interval(2,5)", "must be a whole number"),
