@@ -16,6 +16,7 @@ from orchestrator.summary import Taken, tokens_of
 ROOM = 2.0
 
 NOTHING = Amount()
+_LEAST = Amount(tokens=1.0, cost_usd=1e-4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Account:
         is_trained: Whether it has steps, after which another validation may be due.
         seconds: Time of its recorded work.
         has_begun: Whether its first validation is done.
+        has_stepped: Whether a step has followed, whose network may not be validated.
         has_ended: Whether its test is done, so that it only goes on if another step fits.
         beside: What is to be left for whoever comes after it.
         set_aside: What nobody else may use.
@@ -92,6 +94,7 @@ class Account:
     is_trained: bool
     seconds: float = 0.0
     has_begun: bool = False
+    has_stepped: bool = False
     has_ended: bool = False
     beside: Amount = field(default_factory=Amount)
     set_aside: Amount = field(default_factory=Amount)
@@ -101,18 +104,17 @@ class Account:
     @property
     def ending(self) -> Amount:
         """What it is expected to take to bring the trial to its end without another step."""
-        return self._evaluations + self.parts.longest
+        parts = self.parts
+        is_validated = self.has_begun and not self.has_stepped
+        return parts.test + parts.longest + (NOTHING if is_validated else parts.validation)
 
     @property
     def reserve(self) -> Amount:
-        """What that takes at most."""
-        return self._evaluations.times(self.parts.growth) + self.parts.longest
-
-    @property
-    def _evaluations(self) -> Amount:
-        if self.has_begun and not self.is_trained:
-            return self.parts.test
-        return self.parts.test + self.parts.validation  # the last network may not be validated
+        """What it takes at most to bring the trial to its end, another step or not."""
+        parts = self.parts
+        is_tested_alone = self.has_begun and not self.is_trained
+        evaluated = parts.test if is_tested_alone else parts.test + parts.validation
+        return evaluated.times(parts.growth) + parts.longest
 
     @property
     def needed(self) -> Amount:
@@ -133,6 +135,7 @@ class Account:
                 validation = _like(parts.validation, taken.tokens)
                 self.parts = replace(parts, validation=validation, test=validation.times(ratio))
             case "step":
+                self.has_stepped = True
                 self.step_s = taken.seconds
                 self.parts = replace(parts, step=_like(parts.step, taken.tokens))
 
@@ -140,14 +143,21 @@ class Account:
         """Expect more of a unit of work that did not end with what it had."""
         parts = self.parts
         if work == "step":
-            self.parts = replace(parts, step=parts.step.times(ROOM))
+            self.parts = replace(parts, step=_more(parts.step))
         else:
-            validation, test = parts.validation.times(ROOM), parts.test.times(ROOM)
+            validation, test = _more(parts.validation), _more(parts.test)
             self.parts = replace(parts, validation=validation, test=test)
 
 
 def _ratio(numerator: Amount, denominator: Amount) -> float:
     return numerator.tokens / denominator.tokens if denominator.tokens else 1.0
+
+
+def _more(expected: Amount) -> Amount:
+    """More, also where nothing was expected: else it would be tried again without end."""
+    return Amount(
+        max(expected.tokens, _LEAST.tokens), max(expected.cost_usd, _LEAST.cost_usd)
+    ).times(ROOM)
 
 
 def _like(expected: Amount, tokens: float) -> Amount:

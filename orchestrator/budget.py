@@ -18,7 +18,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
+from functools import reduce
 from typing import Any
 
 import anyio
@@ -83,7 +83,13 @@ class Budget:
             account.has_ended = summary.status == "finished"
             for kind, taken in summary.taken.items():
                 account.learn(kind, taken)
+            for work in summary.given_up.elements():
+                account.gave_up(work)
             self._accounts[trial.trial_id] = account
+        # Whoever began before is tested: no other takes what that needs, whoever comes first.
+        for account in self._accounts.values():
+            if account.has_begun and not account.has_ended:
+                self._set_aside(account, account.ending)
 
     def has_lifted(self, stop: Mapping[str, Any]) -> bool:
         """Tell whether a training that was stopped may go on, see ``may_go_on``."""
@@ -101,7 +107,7 @@ class Budget:
         scope = Scope("budget.trial", BoundsConfig())
         parts = Parts(test=needs.of(needs.expected))
         needed = [self._accounts[trial_id].needed for trial_id in trials]
-        beside = min(needed, key=attrgetter("tokens"), default=NOTHING)
+        beside = reduce(Amount.least, needed) if needed else NOTHING
         self._accounts[name] = Account(scope, parts, is_trained=False, beside=beside)
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -122,11 +128,13 @@ class Budget:
     async def begin(self, trial_id: str) -> Exhausted | None:
         """Set aside what a trial takes at least; return the bound that forbids to begin it."""
         account = self._accounts[trial_id]
-        is_due = account.has_begun and not account.has_ended  # its test, whatever the time
-        exhausted = await self._fits(account, account.needed, -math.inf if is_due else 0.0)
+        # The test of one that began before is due, whatever the time.
+        seconds = account.step_s if account.has_ended else -math.inf if account.has_begun else 0.0
+        exhausted = await self._fits(account, account.needed - account.set_aside, seconds)
         if exhausted is not None:
+            self._set_aside(account, NOTHING)
             return exhausted
-        self._set_aside(account, account.reserve)
+        self._set_aside(account, account.needed if account.has_ended else account.reserve)
         self._at_work.add(trial_id)
         return None
 
@@ -203,6 +211,8 @@ class Budget:
             exhausted = own or self._sweep.lacking(needed, sweep_s - seconds)
             if exhausted is None or own is not None or not self._at_work:
                 return exhausted
+            if exhausted.bound.endswith(".max_seconds"):  # which nobody gives back
+                return exhausted
             await self._changed.wait()
 
     def _seconds_left(self, account: Account) -> tuple[float, float]:
@@ -211,7 +221,10 @@ class Budget:
         trial_s = account.scope.max_seconds - account.seconds
         return sweep_s - account.test_s, trial_s - account.test_s
 
-    def _set_aside(self, account: Account, amount: Amount) -> None:
+    def _set_aside(self, account: Account, wanted: Amount) -> None:
+        # No more than there is: what one expects too little of is not taken from the others.
+        free = self._sweep.free.least(account.scope.free) + account.set_aside
+        amount = wanted.least(Amount(max(0.0, free.tokens), max(0.0, free.cost_usd)))
         for scope in (self._sweep, account.scope):
             scope.set_aside += amount - account.set_aside
         account.set_aside = amount

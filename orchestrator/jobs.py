@@ -53,10 +53,7 @@ def open_jobs(plan: Plan, journal: Journal, summaries: Mapping[str, TrialSummary
         JournalError: If the output folder cannot be read.
     """
     ordered = sorted(plan.trials, key=lambda trial: -trial.priority)
-    beside: dict[str, list[str]] = {}
-    for trial in ordered:
-        if is_open(summaries[trial.trial_id], plan.run.budget):
-            beside.setdefault(baseline_of(plan, trial), []).append(trial.trial_id)
+    beside = _waiting_for_points(plan, summaries)
     jobs: list[Job] = []
     seen: set[str] = set()
     catalogue = Catalogue()
@@ -70,6 +67,17 @@ def open_jobs(plan: Plan, journal: Journal, summaries: Mapping[str, TrialSummary
         if is_open(summaries[trial.trial_id], plan.run.budget):
             jobs.append(trial)
     return jobs
+
+
+def _waiting_for_points(plan: Plan, summaries: Mapping[str, TrialSummary]) -> dict[str, list[str]]:
+    """Trials by reference points that are of no use without one of them: none is tested yet."""
+    waiting: dict[str, list[str]] = {}
+    tested: set[str] = set()
+    for trial in plan.trials:
+        key, summary = baseline_of(plan, trial), summaries[trial.trial_id]
+        waiting.setdefault(key, []).append(trial.trial_id)
+        tested |= {key} if summary.status == "finished" else set()
+    return {key: ids for key, ids in waiting.items() if key not in tested}
 
 
 def missing_points(plan: Plan, journal: Journal, baseline_id: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +78,7 @@ class TrialSummary:
         elbo: The last ``train/elbo`` in nats; None without log-probs.
         steps: Training steps done.
         num_units: Units of work recorded, with those that were given up.
-        num_tests_given_up: Tests among the latter.
+        given_up: How often each kind of work was given up since it was last done.
         usage: Calls and tokens by column of the results.
         cost_usd: None as soon as the price of any event is unknown.
         seconds: Time spent in the recorded steps.
@@ -103,7 +104,7 @@ class TrialSummary:
     elbo: float | None = None
     steps: int = 0
     num_units: int = 0
-    num_tests_given_up: int = 0
+    given_up: Counter[str] = field(default_factory=Counter)
     usage: dict[str, int] = field(default_factory=lambda: dict.fromkeys(USAGE_FIELDS.values(), 0))
     cost_usd: float | None = 0.0
     seconds: float = 0.0
@@ -144,7 +145,7 @@ class TrialSummary:
                 self.status, self.error = "failed", event["error"]
             case "abandoned":
                 self._add_cost(event)
-                self.num_tests_given_up += event["work"] == "finish"
+                self.given_up[event.get("work", "step")] += 1
             case "stop":
                 self.stop = {name: event[name] for name in ("reason", "bound", "value")}
             case "reopen":
@@ -169,6 +170,7 @@ class TrialSummary:
         self.elbo = event["metrics"].get("train/elbo", self.elbo)
         self._add_cost(event)
         self.taken[event["kind"]] = Taken.of(event)
+        del self.given_up[event["kind"]]
         if event["kind"] == "finish":
             self.test = event["test"]
             self.test_looks += 1

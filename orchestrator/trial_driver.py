@@ -38,7 +38,7 @@ class Observer(Protocol):
     """Whoever follows a sweep: the view on the terminal, the tracker."""
 
     def moved(self, trial: PlannedTrial, phase: str) -> None:
-        """Take note that a trial entered a phase: ``starting``, ``running`` or ``failed``."""
+        """Take note that a trial entered a phase: ``starting``, ``failed`` or again ``waiting``."""
         ...
 
     def recorded(self, trial: PlannedTrial, event: dict[str, Any], num_events: int) -> None:
@@ -106,7 +106,10 @@ class TrialDriver:
             try:
                 await self._pull_all()
                 return
-            except (JournalError, BudgetError):
+            except JournalError:
+                raise
+            except BudgetError:
+                self._announce("waiting")
                 raise
             except ActorLostError as error:
                 num_deaths += 1
@@ -179,7 +182,8 @@ class TrialDriver:
         number = f"unit {summary.num_units}"
         if work == "test":
             # Steps may come between a test that was lost and the one that follows it.
-            number = f"test {summary.test_looks}.{summary.num_tests_given_up}"
+            num_given_up = summary.given_up["finish"]
+            number = f"test {summary.test_looks}" + (f".{num_given_up}" if num_given_up else "")
         unit = f"{self._site.services.store} {self._trial.trial_id} {number}"
         stop = None if summary.stop is None else summary.stop["reason"]
         order = Order(state=to_json(self._journal.state), unit=unit, stop=stop)

@@ -20,7 +20,16 @@ def used_beside(journal: Journal, planned: Collection[str]) -> Amount:
         JournalError: If the folder cannot be read.
     """
     points = (_of_points(journal, key) for key in journal.baseline_ids())
-    return sum((*points, *_of_trials(journal, journal.trials_beside(planned))), NOTHING)
+    return sum(points, used_by_trials(journal, journal.trials_beside(planned)))
+
+
+def used_by_trials(journal: Journal, trial_ids: Collection[str]) -> Amount:
+    """Add up what recorded trials used.
+
+    Raises:
+        JournalError: If the folder cannot be read.
+    """
+    return sum(_of_trials(journal, trial_ids), NOTHING)
 
 
 def _of_points(journal: Journal, baseline_id: str) -> Amount:

@@ -9,13 +9,13 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from orchestrator.accounts import Account, Scope
 from orchestrator.jobs import is_open
 from orchestrator.journal import DamagedJournalError, Journal
 from orchestrator.planning.amounts import Estimate
+from orchestrator.planning.bounds import told_bounds
 from orchestrator.planning.estimate import sum_estimates
 from orchestrator.planning.plan import Plan, PlannedTrial
-from orchestrator.settings.schema import BoundsConfig, BudgetConfig
+from orchestrator.settings.schema import BudgetConfig
 
 _MAX_SINGLE_ROWS = 30
 _MAX_SEEDS = 6
@@ -111,40 +111,11 @@ def _summary(plan: Plan) -> str:
         "Low, expected and high, with the reference points: "
         f"{calls} calls, {prompt} prompt and {written} completion tokens.",
         f"Money: {_money_sentence(plan)}.  Time: {_time_sentence(plan)}.",
-        *_bounds(plan),
+        *told_bounds(plan),
         *_progress(plan),
         "No call was made.",
     ]
     return "\n".join(lines)
-
-
-def _bounds(plan: Plan) -> list[str]:
-    """Say which bounds of the sweep may end it early, or surely will."""
-    low, high = plan.estimate.low.to_dict(), plan.estimate.high.to_dict()
-    lines = []
-    for name, bound in plan.run.budget.bounds().items():
-        figure = name.removeprefix("max_")
-        least, most = low[figure], high[figure]
-        if bound < _least_of_a_trial(plan, figure):
-            verdict = "does not suffice for the validation and the test of any trial"
-        elif least is not None and bound < least:
-            verdict = "will end training early, or leave trials that are not begun"
-        elif most is not None and bound < most:
-            verdict = "may end training early"
-        else:
-            continue
-        lines.append(f"budget.{name}={bound:g} {verdict}.")
-    return lines
-
-
-def _least_of_a_trial(plan: Plan, figure: str) -> float:
-    """What must be free for the smallest trial to be begun; time is always."""
-    unbounded = Scope("", BoundsConfig())
-    needed = [
-        Account(unbounded, trial.parts, trial.settings.network.is_trained).needed
-        for trial in plan.trials
-    ]
-    return min((getattr(amount, figure, 0.0) for amount in needed), default=0.0)
 
 
 def _progress(plan: Plan) -> list[str]:

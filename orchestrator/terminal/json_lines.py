@@ -18,7 +18,8 @@ from orchestrator.terminal.progress import SweepProgress
 # Texts and lists of examples stand in the journal; a line is to be read as it comes.
 KEPT = (
     "kind", "step", "epoch", "time", "metrics", "best", "usage", "cost_usd", "seconds",
-    "rung", "api", "test", "stopped", "reason", "bound", "value", "failures", "error", "error_type",
+    "rung", "api", "test", "stopped", "reason", "bound", "value", "work", "failures", "error",
+    "error_type",
 )  # fmt: skip
 
 

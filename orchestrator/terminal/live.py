@@ -224,7 +224,7 @@ def event_text(event: dict[str, Any]) -> str:
             bound = "" if event["bound"] is None else f" ({event['bound']}={event['value']:g})"
             return f"stopped: {event['reason']}{bound}; its best network is tested"
         case "abandoned":
-            work = "test" if event["work"] == "finish" else event["work"]
+            work = {"start": "first validation", "finish": "test"}.get(event["work"], "step")
             return f"a {work} was given up, because its budget is used up"
         case "reopen":
             return "goes on, because its budget was raised"

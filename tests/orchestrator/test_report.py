@@ -382,7 +382,6 @@ def test_pruned_and_reopened_trials_have_a_report(toy_plan, record, toy_event):
         entry = journal.recover(plan.trials[1].trial_id)
         epoch = entry.begin(plan.trials[1].settings)
         used = {"usage": {}, "cost_usd": 0.0, "seconds": 1.0, "failures": {"test/failed": "no"}}
-        used["work"] = "step"
         for kind, about in (
             ("reopen", {}),
             ("abandoned", used),

@@ -22,7 +22,7 @@ from dln_core.errors import ConfigError, DataError, JournalError
 from orchestrator.journal import Journal
 from orchestrator.planning.plan import make_plan, write_plan
 from orchestrator.planning.plan_table import print_plan
-from orchestrator.settings.schema import BudgetConfig, LimitsConfig, RunConfig
+from orchestrator.settings.schema import BoundsConfig, BudgetConfig, LimitsConfig, RunConfig
 from tests.orchestrator.conftest import MakeEvent, MakePlan
 
 ZERO_SHOT = NetworkConfig(name="zero_shot", layers=[LayerConfig(trained=False)])
@@ -230,6 +230,12 @@ def test_a_bound_that_the_plan_may_pass_is_told(
     printed = capsys.readouterr().out
     assert ("budget.max_tokens" in printed) == (told is not None)
     assert told is None or f"budget.max_tokens={bound:g} {told}" in printed
+
+
+def test_a_bound_of_each_trial_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+    budget = BudgetConfig(trial=BoundsConfig(max_tokens=5))
+    print_plan(make_plan([config(seed=seed, budget=budget) for seed in range(2)]))
+    assert "budget.trial.max_tokens=5 does not suffice" in capsys.readouterr().out
 
 
 def test_a_trial_that_a_raised_budget_lets_go_on_is_not_called_finished(
