@@ -38,12 +38,12 @@ from dln_core.trial import Services, Trial
 from orchestrator.cluster.ray_cluster import Cluster
 from orchestrator.cluster.ray_cluster import connect as connect_cluster
 from orchestrator.files import to_json
-from orchestrator.journal import TrialJournal
 from orchestrator.limiter.client import ClusterLimiter
 from orchestrator.limiter.messages import Allotment, Ask, Ended, Report
 from orchestrator.limiter.remote import LimiterActor
 from orchestrator.limiter.server import SharedLimits
 from orchestrator.settings.schema import ClusterConfig
+from orchestrator.trial_journal import TrialJournal
 from tests.virtual_time import run_virtually
 
 NUM_TRIALS, NUM_ACTORS = 10_000, 1000

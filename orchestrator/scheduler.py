@@ -26,7 +26,7 @@ from orchestrator.groups import first_of
 from orchestrator.halving import Halving
 from orchestrator.interrupts import ending_at_once_if_repeated
 from orchestrator.jobs import BaselineJob, Job, is_open, open_jobs
-from orchestrator.journal import Journal, TrialJournal
+from orchestrator.journal import Journal
 from orchestrator.limiter.remote import RemoteLimiters
 from orchestrator.memory import share_arenas
 from orchestrator.metrics import SweepMetrics
@@ -40,6 +40,7 @@ from orchestrator.terminal.table import ResultTable
 from orchestrator.terminal.views import view_of
 from orchestrator.tracking import Tracker, TrackingFeed, say_where
 from orchestrator.trial_driver import Observer, Site, TrialDriver
+from orchestrator.trial_journal import TrialJournal
 from orchestrator.used_before import used_beside
 
 POLL_PAUSE_S = 1.0

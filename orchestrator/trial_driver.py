@@ -21,9 +21,9 @@ from orchestrator.cluster.node_servers import NodeServers
 from orchestrator.cluster.ray_cluster import ActorLostError, Cluster, remote_errors
 from orchestrator.failures import describe, may_retry
 from orchestrator.files import to_json
-from orchestrator.journal import TrialJournal
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.resuming import Begun
+from orchestrator.trial_journal import TrialJournal
 
 
 class Pruner(Protocol):

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 
 from dln_core.llm.allowance import Amount
 from orchestrator.accounts import NOTHING, amount_of
-from orchestrator.journal import DamagedJournalError, Journal
+from orchestrator.journal import Journal
+from orchestrator.trial_journal import DamagedJournalError
 
 
 def used_beside(journal: Journal, planned: Collection[str]) -> Amount:

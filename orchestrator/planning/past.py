@@ -26,13 +26,13 @@ from dln_core.config import LLMConfig, TrialSettings
 from dln_core.config.reading import config_from
 from dln_core.errors import DLNError
 from orchestrator.files import read_json
-from orchestrator.journal import read_events
 from orchestrator.planning.amounts import Estimate
 from orchestrator.planning.call_costs import Cost
 from orchestrator.planning.catalogue import Catalogue
 from orchestrator.planning.plan import Plan, PlannedTrial, total_estimate
 from orchestrator.planning.ranges import Spent, ranged
 from orchestrator.summary import TrialSummary
+from orchestrator.trial_journal import read_events
 
 _log = logging.getLogger(__name__)
 

@@ -10,12 +10,13 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from orchestrator.jobs import is_open
-from orchestrator.journal import DamagedJournalError, Journal
+from orchestrator.journal import Journal
 from orchestrator.planning.amounts import Estimate
 from orchestrator.planning.bounds import told_bounds
 from orchestrator.planning.estimate import sum_estimates
 from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.settings.schema import BudgetConfig
+from orchestrator.trial_journal import DamagedJournalError
 
 _MAX_SINGLE_ROWS = 30
 _MAX_SEEDS = 6

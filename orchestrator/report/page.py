@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from orchestrator.comparison import SweepResults
 from orchestrator.files import journal_errors, read_json, write_atomic
-from orchestrator.journal import Journal, read_events
+from orchestrator.journal import Journal
 from orchestrator.planning.estimate import compare
 from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.report.differences import Contest, contest_all
@@ -25,6 +25,7 @@ from orchestrator.report.reading import History, TaskItems
 from orchestrator.report.rendering import baseline_columns, render_page
 from orchestrator.report.table_files import write_tables
 from orchestrator.terminal.table import headings, result_cells, title
+from orchestrator.trial_journal import read_events
 
 FOLDER = "report"
 

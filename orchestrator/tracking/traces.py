@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.call_files import CALLS_FILE, read_calls
-from orchestrator.journal import Journal, read_events
+from orchestrator.journal import Journal
 from orchestrator.planning.plan import PlannedTrial
 from orchestrator.tracking.store import Store
+from orchestrator.trial_journal import read_events
 
 if TYPE_CHECKING:
     from mlflow.entities import Span, TraceInfo

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from dln_core.errors import TrackingError
 from orchestrator.files import read_json, to_json
-from orchestrator.journal import Journal, TrialJournal, read_events
+from orchestrator.journal import Journal
 from orchestrator.planning.plan import Plan, PlannedTrial
 from orchestrator.summary import TrialSummary
 from orchestrator.tracking.artifacts import artifacts_of
@@ -33,6 +33,7 @@ from orchestrator.tracking.values import (
     run_tags,
     status_tags,
 )
+from orchestrator.trial_journal import TrialJournal, read_events
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric

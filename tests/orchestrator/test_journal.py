@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from dln_core.errors import JournalError
-from orchestrator.journal import DamagedJournalError, Journal, TrialJournal, read_events
+from orchestrator.journal import Journal
+from orchestrator.trial_journal import DamagedJournalError, TrialJournal, read_events
 
 OWN_FOLDER = """
 import sys

@@ -14,10 +14,10 @@ from dln_core.trial import Services
 from orchestrator.budget import Budget
 from orchestrator.cluster.materials import MaterialsStore
 from orchestrator.cluster.ray_cluster import ActorLostError
-from orchestrator.journal import TrialJournal
 from orchestrator.planning.parts import Parts
 from orchestrator.settings.schema import BudgetConfig
 from orchestrator.trial_driver import Site, TrialDriver
+from orchestrator.trial_journal import TrialJournal
 
 
 class Method:
