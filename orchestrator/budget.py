@@ -106,7 +106,8 @@ class Budget:
         """
         scope = Scope("budget.trial", BoundsConfig())
         parts = Parts(test=needs.of(needs.expected))
-        needed = [self._accounts[trial_id].needed for trial_id in trials]
+        accounts = [self._accounts[trial_id] for trial_id in trials]
+        needed = [each.needed - each.set_aside for each in accounts]
         beside = reduce(Amount.least, needed) if needed else NOTHING
         self._accounts[name] = Account(scope, parts, is_trained=False, beside=beside)
 

@@ -20,6 +20,8 @@ def told_bounds(plan: Plan) -> list[str]:
         JournalError: If the output folder cannot be read.
     """
     budget, trials = plan.run.budget, plan.trials
+    if not (budget.bounds() or budget.trial.bounds()):
+        return []
     journal = Journal(plan.out_dir)
     others = journal.trials_beside([trial.trial_id for trial in trials])
     used = used_by_trials(journal, others)

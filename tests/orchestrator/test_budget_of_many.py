@@ -167,6 +167,18 @@ async def test_after_a_kill_a_new_trial_does_not_take_the_test_of_one_that_began
     assert isinstance(await budget.next_test(begun.trial_id), Grant)
 
 
+async def test_reference_points_are_measured_beside_a_trial_whose_test_is_set_aside(
+    trials_of, toy_event
+):
+    (begun,) = trials_of(1)
+    so_far = [(begun, recorded(toy_event, "start"))]
+    left = TEST + 10 + 50
+    for needed, fits in ((40, True), (60, False)):
+        budget = Budget(BudgetConfig(max_tokens=VALIDATION + left), so_far)
+        budget.open("points", Needs({"kate": Amount(needed)}), [begun.trial_id])
+        assert (await budget.begin("points") is None) == fits
+
+
 async def test_what_was_given_up_is_known_to_the_next_run(trials_of):
     (trial,) = trials_of(1)
     summary = TrialSummary()
